@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Headers whose declarations the kernel crate's own bindings lack, for the
+ * bindgen run in Kbuild.
+ *
+ * Sorted alphabetically.
+ */
+
+#include <linux/backing-file.h>
+#include <linux/exportfs.h>
+#include <linux/fs.h>
+#include <linux/fs_context.h>
+#include <linux/mount.h>
+#include <linux/namei.h>
+#include <linux/statfs.h>
+
+#include "../shim/rovl_shim.h"
+
+/* Macros whose values bindgen cannot work out by itself. */
+const unsigned int ROVL_SB_RDONLY = SB_RDONLY;
+const unsigned int ROVL_LOOKUP_FOLLOW = LOOKUP_FOLLOW;
+const loff_t ROVL_MAX_LFS_FILESIZE = MAX_LFS_FILESIZE;

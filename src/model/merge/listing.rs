@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A merged listing that can be read by position and patched in place (R3).
+//!
+//! A name that goes leaves its position vacant and a new one gets a position at the end, so
+//! positions in the hands of open directories stay good. Who reads while others patch notes
+//! [`Listing::len`] when it starts and stops there, or else a program that renames what it lists
+//! would never come to an end.
+
+#![forbid(unsafe_code)]
+
+use super::super::buffer::Buffer;
+use super::super::buffer::Buffers;
+use super::super::buffer::Full;
+use super::super::hash::Seed;
+use super::index::Index;
+use super::record::Entry;
+use super::record::Names;
+use super::record::Record;
+use super::record::State;
+
+/// The merged listing of a directory.
+///
+/// # Invariants
+///
+/// If `index` has a table, it holds the first position of each name in `records`, of those that are
+/// gone too.
+pub(crate) struct Listing<B: Buffers> {
+    seed: Seed,
+    names: Names<B>,
+    records: B::Of<Record>,
+    index: Index<B>,
+    gone: usize,
+}
+
+impl<B: Buffers> Listing<B> {
+    pub(super) fn new(seed: Seed, names: Names<B>, records: B::Of<Record>) -> Self {
+        // INVARIANT: The index has no table.
+        Self {
+            seed,
+            names,
+            records,
+            index: Index::default(),
+            gone: 0,
+        }
+    }
+
+    /// Returns the number of positions, vacant ones included.
+    pub(crate) fn len(&self) -> usize {
+        self.records.as_slice().len()
+    }
+
+    /// Returns the number of vacant positions.
+    pub(crate) fn gone(&self) -> usize {
+        self.gone
+    }
+
+    /// Returns the entry at a position, unless the position is vacant or past the end.
+    pub(crate) fn get(&self, position: usize) -> Option<Entry<'_>> {
+        let record = self.records.as_slice().get(position)?;
+        (record.state != State::Gone).then(|| record.entry(&self.names))
+    }
+
+    /// Returns the entries from a position on with their positions, whiteouts included.
+    pub(crate) fn entries_from(&self, start: usize) -> impl Iterator<Item = (usize, Entry<'_>)> {
+        self.records
+            .as_slice()
+            .iter()
+            .enumerate()
+            .skip(start)
+            .filter(|(_, record)| record.state != State::Gone)
+            .map(|(position, record)| (position, record.entry(&self.names)))
+    }
+
+    /// Returns the position of a name, be it listed or a whiteout.
+    ///
+    /// Walks over all names as long as [`Listing::reserve`] was never called.
+    pub(crate) fn find(&self, name: &[u8]) -> Option<usize> {
+        let at = self.slot(name)?;
+        let record = self.records.as_slice().get(at)?;
+        (record.state != State::Gone).then_some(at)
+    }
+
+    /// Returns the position of a name, even if it is gone.
+    fn slot(&self, name: &[u8]) -> Option<usize> {
+        let records = self.records.as_slice();
+
+        if self.index.is_empty() {
+            return records
+                .iter()
+                .position(|record| self.names.get(record.name) == name);
+        }
+        let hash = Record::fold(self.seed.hash(name));
+        self.index.find(hash, name, records, &self.names)
+    }
+
+    /// Notes what a look at an entry has told: that it is a whiteout, or that it is to be shown.
+    pub(crate) fn set_state(&mut self, position: usize, state: State) {
+        let Some(record) = self.records.as_mut_slice().get_mut(position) else {
+            return;
+        };
+
+        let before = core::mem::replace(&mut record.state, state);
+        match (before, state) {
+            (State::Gone, State::Gone) => {}
+            (State::Gone, _) => self.gone = self.gone.saturating_sub(1),
+            (_, State::Gone) => self.gone = self.gone.saturating_add(1),
+            _ => {}
+        }
+    }
+
+    /// Makes room for one more name of `len` bytes: the next [`Listing::insert`] of such a name
+    /// cannot fail.
+    ///
+    /// The first call makes the hash table. It can be done before a lock is taken.
+    pub(crate) fn reserve(&mut self, len: usize) -> Result<(), Full> {
+        self.records.reserve(1)?;
+        self.names.reserve(len)?;
+
+        if self.index.is_empty() {
+            for record in self.records.as_mut_slice() {
+                record.hash = Record::fold(self.seed.hash(self.names.get(record.name)));
+            }
+            // INVARIANT: The table is made from all records.
+            let all = self.len().checked_add(1).ok_or(Full)?;
+            return self
+                .index
+                .reserve(all, self.records.as_slice(), &self.names);
+        }
+        self.index.reserve(1, self.records.as_slice(), &self.names)
+    }
+
+    /// Adds a name of upper, in its former position if it has one, and at the end otherwise.
+    /// Returns the position.
+    ///
+    /// A name that is listed gets the new number and type: it was renamed over, or copied up.
+    pub(crate) fn insert(&mut self, name: &[u8], ino: u64, d_type: u8) -> Result<usize, Full> {
+        self.reserve(name.len())?;
+
+        if let Some(at) = self.slot(name) {
+            if let Some(record) = self.records.as_mut_slice().get_mut(at) {
+                record.ino = ino;
+                record.d_type = d_type;
+                record.layer = 0;
+            }
+            self.set_state(at, State::Shown);
+            return Ok(at);
+        }
+
+        let at = self.len();
+        let record = Record {
+            ino,
+            hash: Record::fold(self.seed.hash(name)),
+            name: self.names.add(name)?,
+            layer: 0,
+            d_type,
+            state: State::Shown,
+        };
+        self.records.push(record)?;
+        // INVARIANT: The name was in no record, and is in the table now.
+        self.index.insert(record.hash, at);
+        Ok(at)
+    }
+
+    /// Takes a name away, and returns the position that it leaves vacant.
+    pub(crate) fn remove(&mut self, name: &[u8]) -> Option<usize> {
+        let at = self.find(name)?;
+
+        self.set_state(at, State::Gone);
+        Some(at)
+    }
+
+    /// Returns a listing without the vacant positions, for when no position is in use.
+    pub(crate) fn compacted(&self) -> Result<Self, Full> {
+        let mut names = Names::default();
+        let mut records: B::Of<Record> = Default::default();
+
+        for record in self.records.as_slice() {
+            if record.state != State::Gone {
+                records.push(Record {
+                    name: names.add(self.names.get(record.name))?,
+                    ..*record
+                })?;
+            }
+        }
+        Ok(Self::new(self.seed, names, records))
+    }
+}

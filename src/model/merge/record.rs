@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The entries of a listing and their names, as they are kept in memory.
+
+#![forbid(unsafe_code)]
+
+use super::super::buffer::Buffer;
+use super::super::buffer::Buffers;
+use super::super::buffer::Full;
+
+/// What is known of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// It is listed.
+    Shown,
+    /// It is a regular file of a directory that may hold whiteouts of the attribute form, and has
+    /// to be looked at before it is listed (`check_xwhiteout` in C).
+    Unchecked,
+    /// It is a whiteout: not listed, but it keeps its position, and an emptied directory has to be
+    /// cleared of it.
+    Whiteout,
+    /// The name is no longer there. Its position stays, for those who are in the middle of reading.
+    Gone,
+}
+
+/// An entry of a listing, as its users see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry<'a> {
+    /// The name.
+    pub(crate) name: &'a [u8],
+    /// The inode number that the layer's filesystem listed.
+    pub(crate) ino: u64,
+    /// The type as listed (`DT_*`).
+    pub(crate) d_type: u8,
+    /// The number of the layer that the entry is from, zero for upper.
+    pub(crate) layer: u16,
+    /// Whether it is to be listed.
+    pub(crate) state: State,
+}
+
+/// Where a name is in [`Names`].
+#[derive(Clone, Copy)]
+pub(super) struct Name {
+    at: u32,
+    len: u16,
+}
+
+/// An entry as it is stored.
+#[derive(Clone, Copy)]
+pub(super) struct Record {
+    pub(super) ino: u64,
+    /// The folded hash of the name; meaningful while an index holds the record.
+    pub(super) hash: u32,
+    pub(super) name: Name,
+    pub(super) layer: u16,
+    pub(super) d_type: u8,
+    pub(super) state: State,
+}
+
+impl Record {
+    /// Makes the hash of a name small enough to be kept.
+    pub(super) const fn fold(hash: u64) -> u32 {
+        hash as u32 // CAST: all bits of the hash are equally good, half of them is enough.
+    }
+
+    pub(super) fn entry<'a, B: Buffers>(&self, names: &'a Names<B>) -> Entry<'a> {
+        Entry {
+            name: names.get(self.name),
+            ino: self.ino,
+            d_type: self.d_type,
+            layer: self.layer,
+            state: self.state,
+        }
+    }
+}
+
+/// All names of a listing, one behind the other.
+pub(super) struct Names<B: Buffers> {
+    bytes: B::Of<u8>,
+}
+
+impl<B: Buffers> Default for Names<B> {
+    fn default() -> Self {
+        Self {
+            bytes: Default::default(),
+        }
+    }
+}
+
+impl<B: Buffers> Names<B> {
+    /// Makes room for names of together `len` bytes.
+    pub(super) fn reserve(&mut self, len: usize) -> Result<(), Full> {
+        self.bytes.reserve(len)
+    }
+
+    pub(super) fn add(&mut self, name: &[u8]) -> Result<Name, Full> {
+        let place = Name {
+            at: u32::try_from(self.bytes.as_slice().len()).map_err(|_| Full)?,
+            len: u16::try_from(name.len()).map_err(|_| Full)?,
+        };
+
+        self.bytes.extend(name)?;
+        Ok(place)
+    }
+
+    pub(super) fn get(&self, name: Name) -> &[u8] {
+        let Ok(at) = usize::try_from(name.at) else {
+            return &[];
+        };
+
+        self.bytes
+            .as_slice()
+            .get(at..)
+            .and_then(|tail| tail.get(..usize::from(name.len)))
+            .unwrap_or(&[])
+    }
+}

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Callbacks of a mount that is being made.
+
+#![forbid(unsafe_code)]
+
+use kernel::prelude::*;
+
+use crate::{
+    model::lowerdir,
+    overlay::{
+        fs::Overlay,
+        setup::Options, //
+    },
+    vfs::{
+        context::{
+            Log,
+            MountContext,
+            Param,
+            ParamError, //
+        },
+        superblock::{
+            NewSuperBlock,
+            SuperBlock, //
+        },
+    },
+};
+
+impl MountContext for Options {
+    type Fs = Overlay;
+
+    fn begin() -> Result<KBox<Self>> {
+        Ok(KBox::new(Self::default(), GFP_KERNEL)?)
+    }
+
+    fn parse(&mut self, log: &Log<'_>, param: &Param<'_>) -> Result<(), ParamError> {
+        self.set(log, param)
+    }
+
+    fn fill(&mut self, log: &Log<'_>, sb: NewSuperBlock<'_, Overlay>) -> Result {
+        self.mount(log, sb)
+    }
+
+    fn option_end(data: &[u8]) -> Option<usize> {
+        let (option, rest) = lowerdir::next_option(data);
+        rest.map(|_| option.len())
+    }
+
+    fn reconfigure(_sb: &SuperBlock<Overlay>, read_only: bool) -> Result {
+        // TODO: Nothing can be written yet, so it has to stay as it is.
+        if read_only {
+            Ok(())
+        } else {
+            Err(EROFS)
+        }
+    }
+}

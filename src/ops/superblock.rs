@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Callbacks of the superblock.
+
+#![forbid(unsafe_code)]
+
+use kernel::prelude::*;
+
+use crate::{
+    overlay::{
+        attr,
+        fs::Overlay, //
+    },
+    vfs::{
+        attr::StatFs,
+        seq::OptionWriter,
+        superblock::SuperBlock,
+        vtable::superblock::SuperOps, //
+    },
+};
+
+/// Callbacks of the superblock.
+pub(crate) struct Ops;
+
+impl SuperOps for Ops {
+    type Fs = Overlay;
+
+    fn statfs(sb: &SuperBlock<Overlay>, stat: &mut StatFs) -> Result {
+        attr::statfs(sb.data(), stat)
+    }
+
+    fn show_options(sb: &SuperBlock<Overlay>, to: &OptionWriter) -> Result {
+        let paths = sb.data().paths();
+        to.option(c"lowerdir", &paths.lowerdir);
+        if let Some(upper) = &paths.upper {
+            to.option(c"upperdir", &upper.upperdir);
+            to.option(c"workdir", &upper.workdir);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What an overlay does: it is made of layers, finds objects in them, and merges what it finds.
+//!
+//! Nothing here touches C. Rules and formats are in `model`, kernel objects in `vfs`; whoever calls from
+//! `ops` has put the mounter's credentials in force.
+
+#![forbid(unsafe_code)]
+
+pub(crate) mod attr;
+pub(crate) mod fs;
+pub(crate) mod io;
+pub(crate) mod layer;
+pub(crate) mod lookup;
+pub(crate) mod node;
+pub(crate) mod readdir;
+pub(crate) mod setup;
+pub(crate) mod stack;
+pub(crate) mod xattr;

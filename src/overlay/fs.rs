@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! An instance of the filesystem: what a mounted overlay owns.
+
+#![forbid(unsafe_code)]
+
+use kernel::{
+    cred::Credential,
+    str::CString,
+    sync::{
+        aref::ARef,
+        atomic::{
+            ordering::Relaxed,
+            Atomic, //
+        },
+    }, //
+};
+
+use super::layer::Layers;
+use crate::{
+    model::hash::Seed,
+    vfs::{
+        cred::Override,
+        random, //
+    }, //
+};
+
+/// The filesystem type. `ops` says what its callbacks are.
+pub(crate) struct Overlay;
+
+/// The paths that an overlay was mounted with, as the mounter wrote them.
+pub(crate) struct Paths {
+    /// The value of `lowerdir=`, escapes included.
+    pub(crate) lowerdir: CString,
+    /// The values of `upperdir=` and `workdir=`, if there is an upper layer.
+    pub(crate) upper: Option<UpperPaths>,
+}
+
+/// The paths of the writable part.
+pub(crate) struct UpperPaths {
+    /// The value of `upperdir=`.
+    pub(crate) upperdir: CString,
+    /// The value of `workdir=`.
+    pub(crate) workdir: CString,
+}
+
+/// A mounted overlay.
+pub(crate) struct Instance {
+    layers: Layers,
+    paths: Paths,
+    mounter: ARef<Credential>,
+    seed: Seed,
+    last_number: Atomic<u64>,
+}
+
+impl Instance {
+    /// Puts an instance together.
+    pub(super) fn new(layers: Layers, paths: Paths, mounter: ARef<Credential>) -> Self {
+        Self {
+            layers,
+            paths,
+            mounter,
+            seed: Seed::new(random::number(), random::number()),
+            last_number: Atomic::new(1),
+        }
+    }
+
+    /// The layers.
+    #[inline]
+    pub(crate) fn layers(&self) -> &Layers {
+        &self.layers
+    }
+
+    /// The paths that it was mounted with.
+    pub(crate) fn paths(&self) -> &Paths {
+        &self.paths
+    }
+
+    /// The credentials under which layers are touched.
+    #[inline]
+    pub(crate) fn mounter(&self) -> &Credential {
+        &self.mounter
+    }
+
+    /// Puts the mounter's credentials in force.
+    #[inline]
+    pub(crate) fn as_mounter(&self) -> Override<'_> {
+        Override::enter(&self.mounter)
+    }
+
+    /// The key of the hash of names in listings.
+    pub(super) fn seed(&self) -> Seed {
+        self.seed
+    }
+
+    /// An inode number that no other directory of this instance has. It lasts as long as the inode.
+    pub(super) fn next_number(&self) -> u64 {
+        // Zero stands for no inode at all; a counter of 64 bits does not come round to it.
+        self.last_number.fetch_add(1, Relaxed).wrapping_add(1)
+    }
+}

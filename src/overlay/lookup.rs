@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Looking a name up in all layers of a directory, and the inode that stands for what was found.
+//!
+//! See L1 to L8 of the behaviour of overlayfs, `ovl_lookup_layers` and `ovl_get_inode` in
+//! [`fs/overlayfs/namei.c`](srctree/fs/overlayfs/namei.c) and
+//! [`inode.c`](srctree/fs/overlayfs/inode.c).
+
+#![forbid(unsafe_code)]
+
+use kernel::{
+    prelude::*,
+    sync::aref::ARef, //
+};
+
+use super::{
+    attr,
+    fs::{
+        Instance,
+        Overlay, //
+    },
+    layer::{
+        Layer,
+        LayerId, //
+    },
+    node::{
+        DirKind,
+        Node,
+        Objects, //
+    },
+    stack::{
+        LowerObject,
+        StackBuilder, //
+    },
+    xattr,
+};
+use crate::{
+    model::kind::Opaque,
+    vfs::{
+        dentry::Dentry,
+        inode::{
+            FileType,
+            Inode, //
+        },
+        lookup::Negative,
+        superblock::{
+            Found,
+            SuperBlock, //
+        },
+        AnyFs, //
+    }, //
+};
+
+/// What was found in the layers.
+#[derive(Default)]
+struct Finding {
+    upper: Option<ARef<Dentry<AnyFs>>>,
+    lower: StackBuilder,
+    /// Only directories are merged: a file below one is hidden, and so is all below a file.
+    is_directory: bool,
+    /// A lower directory says that whiteouts in it may have the form of an attribute.
+    whiteouts: WhiteoutForm,
+}
+
+/// Which whiteouts a directory may hold.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum WhiteoutForm {
+    #[default]
+    Node,
+    Xattr,
+}
+
+impl Finding {
+    /// The uppermost object, with its layer.
+    fn top(&self) -> Option<(LayerId, &Dentry<AnyFs>)> {
+        if let Some(upper) = &self.upper {
+            return Some((LayerId::Upper, upper));
+        }
+        let lower = self.lower.as_slice().first()?;
+        Some((lower.layer(), lower.dentry()?))
+    }
+}
+
+/// Whether layers below have to be searched.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Search {
+    GoOn,
+    Stop,
+}
+
+/// What one layer has under a name.
+enum Hit {
+    /// Nothing.
+    Nothing,
+    /// Something that hides the name in layers below, and is not to be seen itself.
+    Hidden,
+    /// An object.
+    Object(ARef<Dentry<AnyFs>>, Search, WhiteoutForm),
+}
+
+/// Whether there is a layer below, in which the name could be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Below {
+    Nothing,
+    Something,
+}
+
+/// Looks `name` up in the directory that `parent` is the node of. `None` is a name that does not exist.
+///
+/// # Errors
+///
+/// `ENAMETOOLONG`; `EREMOTE` for an object that cannot be stacked on; `EPERM` for one that stands for
+/// another by a redirect or a metacopy, which are not followed; `ESTALE` if the layers have changed; and
+/// what the layers' filesystems say.
+pub(crate) fn lookup(
+    sb: &SuperBlock<Overlay>,
+    parent: &Node,
+    name: &[u8],
+) -> Result<Option<ARef<Inode<Overlay>>>> {
+    let instance = sb.data();
+    if u64::try_from(name.len())? > instance.layers().name_length() {
+        return Err(ENAMETOOLONG);
+    }
+    let finding = search(instance, parent, name)?;
+    if finding.top().is_none() {
+        return Ok(None);
+    }
+    inode(sb, finding).map(Some)
+}
+
+/// Searches the layers from the uppermost, until one decides.
+fn search(instance: &Instance, parent: &Node, name: &[u8]) -> Result<Finding> {
+    let mut finding = Finding::default();
+    let mut directories = parent.all().peekable();
+    while let Some((id, directory)) = directories.next() {
+        let below = match directories.peek() {
+            Some(_) => Below::Something,
+            None => Below::Nothing,
+        };
+        let layer = instance.layers().get(id)?;
+        match search_layer(layer, id, directory, name, &finding, below)? {
+            Hit::Nothing => (),
+            Hit::Hidden => break,
+            Hit::Object(object, search, form) => {
+                if form == WhiteoutForm::Xattr {
+                    finding.whiteouts = form;
+                }
+                finding.is_directory = object.can_lookup();
+                match id {
+                    LayerId::Upper => finding.upper = Some(object),
+                    LayerId::Lower(_) => finding.lower.push(object, id)?,
+                }
+                if search == Search::Stop {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(finding)
+}
+
+/// Searches one layer. (C: `ovl_lookup_single`.)
+fn search_layer(
+    layer: &Layer,
+    id: LayerId,
+    directory: &Dentry<AnyFs>,
+    name: &[u8],
+    above: &Finding,
+    below: Below,
+) -> Result<Hit> {
+    // What upper does not have is remembered by the overlay's own dentry, and may be created any time.
+    let negative = match id {
+        LayerId::Upper => Negative::Drop,
+        LayerId::Lower(_) => Negative::Keep,
+    };
+    let found = match layer.path(directory).lookup(name, negative) {
+        Ok(found) => found,
+        // Another layer may have longer names.
+        Err(e) if e == ENAMETOOLONG => None,
+        Err(e) => return Err(e),
+    };
+    let Some(object) = found else {
+        return Ok(Hit::Nothing);
+    };
+    if object.is_weird() || (id == LayerId::Upper && object.is_stacked()) {
+        pr_debug!("an object of a layer cannot be stacked on\n");
+        return Err(EREMOTE);
+    }
+    let path = layer.path(&object);
+    if xattr::is_whiteout(&path) {
+        return Ok(Hit::Hidden);
+    }
+    if !object.can_lookup() {
+        if above.is_directory {
+            return Ok(Hit::Hidden);
+        }
+        if object.is_regular() && xattr::is_metacopy(&path)? {
+            pr_debug!("refusing to follow a metacopy\n");
+            return Err(EPERM);
+        }
+        return Ok(Hit::Object(object, Search::Stop, WhiteoutForm::Node));
+    }
+    if below == Below::Nothing {
+        return Ok(Hit::Object(object, Search::Stop, WhiteoutForm::Node));
+    }
+    let form = match (xattr::opaque(&path), id) {
+        (Opaque::Yes, _) => return Ok(Hit::Object(object, Search::Stop, WhiteoutForm::Node)),
+        (Opaque::XWhiteouts, LayerId::Lower(_)) => WhiteoutForm::Xattr,
+        _ => WhiteoutForm::Node,
+    };
+    if xattr::has_redirect(&path)? {
+        pr_debug!("refusing to follow a redirect\n");
+        return Err(EPERM);
+    }
+    Ok(Hit::Object(object, Search::GoOn, form))
+}
+
+/// The object whose address identifies the inode, so that all names of one file have one inode.
+/// `None` if each name needs an inode of its own. (C: `ovl_hash_bylower`.)
+fn identity<'a>(instance: &Instance, finding: &'a Finding) -> Option<&'a Inode<AnyFs>> {
+    let upper = finding.upper.as_ref().and_then(|upper| upper.inode());
+    let lower = finding.lower.as_slice().first();
+    let lower = lower.and_then(LowerObject::dentry).and_then(Dentry::inode);
+    match (upper, lower) {
+        (upper, None) => upper,
+        // A hard link in a lower layer is broken when it is copied up.
+        (upper, Some(lower))
+            if instance.layers().upper().is_some()
+                && !lower.is_directory()
+                && lower.links() > 1 =>
+        {
+            upper
+        }
+        (_, lower) => lower,
+    }
+}
+
+/// The inode that stands for what was found. (C: `ovl_get_inode`.)
+fn inode(sb: &SuperBlock<Overlay>, finding: Finding) -> Result<ARef<Inode<Overlay>>> {
+    let instance = sb.data();
+    let new = match identity(instance, &finding) {
+        None => sb.anonymous_inode()?,
+        Some(key) => match sb.inode_for(key)? {
+            Found::New(new) => new,
+            Found::Existing(inode) => {
+                let lower = finding.lower.as_slice().first();
+                let fits = inode.node().fits(
+                    inode.is_directory(),
+                    finding.upper.as_deref(),
+                    lower.and_then(LowerObject::dentry),
+                );
+                return if fits { Ok(inode) } else { Err(ESTALE) };
+            }
+        },
+    };
+    let (id, real) = finding.top().ok_or(EIO)?;
+    let layer = instance.layers().get(id)?;
+    let real: ARef<_> = real.into();
+    let kind = dir_kind(layer, &finding, &real);
+    let number = attr::inode_number(instance, identity(instance, &finding), &real);
+    new.node()
+        .set(Objects::new(finding.upper, finding.lower.finish(), kind));
+    new.finish_like(&layer.path(&real), number)
+}
+
+/// How names will have to be found, if what was found is a directory.
+fn dir_kind(layer: &Layer, finding: &Finding, top: &Dentry<AnyFs>) -> DirKind {
+    let is_directory = top
+        .inode()
+        .is_some_and(|i| i.file_type() == FileType::Directory);
+    let lower = finding.lower.as_slice().len();
+    let several = lower > 1 || (lower == 1 && finding.upper.is_some());
+    match finding.whiteouts {
+        WhiteoutForm::Xattr if is_directory => DirKind::MergedWithXattrs,
+        _ if is_directory && (several || xattr::has_origin(&layer.path(top))) => DirKind::Merged,
+        _ => DirKind::Plain,
+    }
+}
+
+/// The inode of the root directory: all layers' roots, merged.
+///
+/// # Errors
+///
+/// `ENOMEM`, `ESTALE`.
+pub(super) fn root(sb: &SuperBlock<Overlay>) -> Result<ARef<Inode<Overlay>>> {
+    let instance = sb.data();
+    let layers = instance.layers();
+    let upper = layers.upper().map(|layer| layer.root().into());
+    let mut lower = StackBuilder::default();
+    let mut kind = DirKind::Merged;
+    let last = layers.lower().len().saturating_sub(1);
+    for (index, layer) in layers.lower().iter().enumerate() {
+        let id = LayerId::Lower(u16::try_from(index)?);
+        lower.push(layer.root().into(), id)?;
+        let marked = xattr::opaque(&layer.path(layer.root())) == Opaque::XWhiteouts;
+        if marked && index < last {
+            kind = DirKind::MergedWithXattrs;
+        }
+    }
+    let top = layers.top()?;
+    let new = sb.anonymous_inode()?;
+    let number = attr::inode_number(instance, top.root().inode(), top.root());
+    new.node().set(Objects::new(upper, lower.finish(), kind));
+    new.finish_like(&top.path(top.root()), number)
+}

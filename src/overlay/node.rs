@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What an inode of an overlay stands for, and the locks that guard it.
+//!
+//! # Lock order
+//!
+//! From the outside in. Where one overlay is a layer of another, all locks of the upper one come before
+//! those of the one below; lockdep has classes for each depth.
+//!
+//! 1. the inode's `i_rwsem`, taken by the VFS;
+//! 2. the node's `listing`;
+//! 3. locks of the layers' filesystems.
+
+#![forbid(unsafe_code)]
+
+use kernel::{
+    prelude::*,
+    sync::{
+        aref::ARef,
+        Arc,
+        Mutex,
+        SetOnce, //
+    },
+};
+
+use super::{
+    fs::Overlay,
+    layer::{
+        LayerId,
+        Layers, //
+    },
+    readdir::Listing,
+    stack::{
+        LowerObject,
+        LowerStack, //
+    },
+};
+use crate::vfs::{
+    self,
+    dentry::Dentry,
+    inode::Inode,
+    lock,
+    path::PathRef,
+    slot::Slot,
+    AnyFs, //
+};
+
+/// How the names in a directory are found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DirKind {
+    /// It is one directory of one layer, with nothing in it that could hide a name.
+    Plain,
+    /// It has to be merged from several, or may hold whiteouts.
+    Merged,
+    /// As `Merged`, and whiteouts may also have the form of an attribute (X10).
+    MergedWithXattrs,
+}
+
+/// The objects that an inode stands for. Set once, when the inode is made.
+pub(super) struct Objects {
+    upper: Slot<Dentry<AnyFs>>,
+    lower: LowerStack,
+    kind: DirKind,
+}
+
+impl Objects {
+    /// Collects the objects. There has to be at least one.
+    pub(super) fn new(
+        upper: Option<ARef<Dentry<AnyFs>>>,
+        lower: LowerStack,
+        kind: DirKind,
+    ) -> Self {
+        Self {
+            upper: Slot::new(upper),
+            lower,
+            kind,
+        }
+    }
+
+    /// Gives all references back. May sleep.
+    fn release(&self) {
+        self.upper.release();
+        self.lower.release();
+    }
+}
+
+/// The state of an inode.
+#[pin_data]
+pub(crate) struct Node {
+    objects: SetOnce<Objects>,
+    /// The merged listing of a directory, once somebody has read it.
+    ///
+    /// The lock makes readers that come at once wait for one of them to make the listing.
+    #[pin]
+    listing: Mutex<Option<Arc<Listing>>>,
+}
+
+impl vfs::inode::Node for Node {
+    type Fs = Overlay;
+
+    fn vacant(depth: u32) -> impl PinInit<Self> {
+        pin_init!(Self {
+            objects: SetOnce::new(),
+            listing <- Mutex::new(None, c"rovl::Node::listing", lock::node_class(depth)),
+        })
+    }
+
+    fn release(&self) {
+        if let Some(objects) = self.objects.as_ref() {
+            objects.release();
+        }
+        *self.listing.lock() = None;
+    }
+}
+
+impl Node {
+    /// Says what the inode stands for.
+    pub(super) fn set(&self, objects: Objects) {
+        let taken = self.objects.populate(objects);
+        debug_assert!(taken);
+    }
+
+    /// The object in upper.
+    #[inline]
+    pub(crate) fn upper(&self) -> Option<&Dentry<AnyFs>> {
+        self.objects.as_ref()?.upper.get()
+    }
+
+    /// The objects in lower layers, from the uppermost.
+    #[inline]
+    pub(crate) fn lower(&self) -> &[LowerObject] {
+        self.objects
+            .as_ref()
+            .map_or(&[], |objects| objects.lower.as_slice())
+    }
+
+    /// How names in it are found, if it is a directory.
+    pub(crate) fn dir_kind(&self) -> DirKind {
+        self.objects
+            .as_ref()
+            .map_or(DirKind::Plain, |objects| objects.kind)
+    }
+
+    /// Whether it is made of more than one object. (C: `OVL_TYPE_MERGE`, for a directory.)
+    pub(crate) fn has_several(&self) -> bool {
+        let lower = self.lower().len();
+        lower > 1 || (lower == 1 && self.upper().is_some())
+    }
+
+    /// The uppermost object: what the inode looks like. (C: `ovl_path_real`.)
+    ///
+    /// `None` only under the RCU read lock, when the inode is dying.
+    #[inline]
+    pub(crate) fn real<'a>(&'a self, layers: &'a Layers) -> Option<PathRef<'a>> {
+        if let Some(upper) = self.upper() {
+            return Some(layers.upper()?.path(upper));
+        }
+        let lower = self.lower().first()?;
+        Some(layers.get(lower.layer()).ok()?.path(lower.dentry()?))
+    }
+
+    /// The layer of the uppermost object.
+    pub(crate) fn real_layer(&self) -> Option<LayerId> {
+        if self.upper().is_some() {
+            return Some(LayerId::Upper);
+        }
+        Some(self.lower().first()?.layer())
+    }
+
+    /// All objects with their layers, from the uppermost.
+    pub(super) fn all(&self) -> impl Iterator<Item = (LayerId, &Dentry<AnyFs>)> {
+        let upper = self.upper().map(|dentry| (LayerId::Upper, dentry));
+        let lower = self
+            .lower()
+            .iter()
+            .filter_map(|object| Some((object.layer(), object.dentry()?)));
+        Iterator::chain(upper.into_iter(), lower)
+    }
+
+    /// Whether the inode may stand for an entry for which these objects were found.
+    /// (C: `ovl_verify_inode`.)
+    pub(super) fn fits(
+        &self,
+        is_directory: bool,
+        upper: Option<&Dentry<AnyFs>>,
+        lower: Option<&Dentry<AnyFs>>,
+    ) -> bool {
+        let own_lower = self.lower().first().and_then(LowerObject::dentry);
+        if is_directory && (lower.is_none() != own_lower.is_none()) {
+            return false;
+        }
+        if is_directory && (upper.is_none() != self.upper().is_none()) {
+            return false;
+        }
+        let same = |found: Option<&Dentry<AnyFs>>, own: Option<&Dentry<AnyFs>>| match found {
+            None => true,
+            Some(found) => own.is_some_and(|own| Inode::same(found.inode(), own.inode())),
+        };
+        same(lower, own_lower) && same(upper, self.upper())
+    }
+
+    /// The listing, made by `make` if there is none yet.
+    ///
+    /// # Errors
+    ///
+    /// Those of `make`.
+    pub(super) fn listing(
+        &self,
+        make: impl FnOnce() -> Result<Arc<Listing>>,
+    ) -> Result<Arc<Listing>> {
+        let mut cached = self.listing.lock();
+        if let Some(listing) = &*cached {
+            return Ok(listing.clone());
+        }
+        let listing = make()?;
+        *cached = Some(listing.clone());
+        Ok(listing)
+    }
+}

@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Listings of directories.
+//!
+//! A directory of one layer in which nothing can be hidden is read as it is. Any other is merged from its
+//! layers, once, and the result stays with the inode. See R1 to R6 of the behaviour of overlayfs, and
+//! [`fs/overlayfs/readdir.c`](srctree/fs/overlayfs/readdir.c).
+
+#![forbid(unsafe_code)]
+
+use kernel::{
+    prelude::*,
+    sync::{
+        aref::ARef,
+        Arc, //
+    },
+};
+
+use super::{
+    attr,
+    fs::{
+        Instance,
+        Overlay, //
+    },
+    layer::Layer,
+    node::{
+        DirKind,
+        Node, //
+    },
+    xattr,
+};
+use crate::{
+    model::{
+        buffer::{
+            Buffer,
+            Buffers,
+            Full, //
+        },
+        merge::{
+            self,
+            Entry,
+            Merge,
+            Position,
+            State, //
+        },
+    },
+    vfs::{
+        dentry::Dentry,
+        file::{
+            File,
+            LayerFile,
+            OpenFlags,
+            Whence, //
+        },
+        inode::Inode,
+        lookup::Negative,
+        readdir::{
+            DirEntry,
+            Emitter, //
+        },
+        AnyFs, //
+    }, //
+};
+
+/// Buffers in kernel memory, charged to the cgroup of the task that fills them.
+pub(crate) enum Charged {}
+
+/// One buffer.
+pub(crate) struct ChargedBuffer<T>(KVVec<T>);
+
+impl<T> Default for ChargedBuffer<T> {
+    fn default() -> Self {
+        Self(KVVec::new())
+    }
+}
+
+impl From<Full> for Error {
+    fn from(_: Full) -> Self {
+        ENOMEM
+    }
+}
+
+impl<T: Copy> Buffer<T> for ChargedBuffer<T> {
+    fn as_slice(&self) -> &[T] {
+        &self.0
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [T] {
+        &mut self.0
+    }
+
+    fn reserve(&mut self, additional: usize) -> Result<(), Full> {
+        self.0
+            .reserve(additional, GFP_KERNEL_ACCOUNT)
+            .map_err(|_| Full)
+    }
+
+    fn push(&mut self, value: T) -> Result<(), Full> {
+        self.0.push(value, GFP_KERNEL_ACCOUNT).map_err(|_| Full)
+    }
+
+    fn extend(&mut self, values: &[T]) -> Result<(), Full> {
+        self.0
+            .extend_from_slice(values, GFP_KERNEL_ACCOUNT)
+            .map_err(|_| Full)
+    }
+
+    fn fill(&mut self, len: usize, value: T) -> Result<(), Full> {
+        self.0.clear();
+        self.0
+            .extend_with(len, value, GFP_KERNEL_ACCOUNT)
+            .map_err(|_| Full)
+    }
+}
+
+impl Buffers for Charged {
+    type Of<T: Copy> = ChargedBuffer<T>;
+}
+
+/// A merged listing.
+pub(crate) type Listing = merge::Listing<Charged>;
+
+/// How an open directory is read.
+pub(crate) enum OpenDir {
+    /// As the directory of the one layer that it stands for.
+    Plain(ARef<LayerFile>),
+    /// By the merged listing, once there is one.
+    Merged(MergedDir),
+}
+
+/// An open directory that is merged.
+pub(crate) struct MergedDir {
+    listing: kernel::sync::SetOnce<Arc<Listing>>,
+}
+
+/// Opens the directory.
+///
+/// # Errors
+///
+/// `EACCES` and what else the layer's filesystem says.
+pub(crate) fn open(inode: &Inode<Overlay>, file: &File<Overlay>) -> Result<KBox<OpenDir>> {
+    let instance = inode.superblock().data();
+    let node = inode.node();
+    let real = node.real(instance.layers()).ok_or(EIO)?;
+    // Opened in any case, since that is where the mounter's right to read is checked.
+    let flags = file.flags().large_file_only();
+    let real = LayerFile::open_to_read(&real, flags, instance.mounter())?;
+    let dir = match node.dir_kind() {
+        DirKind::Plain => OpenDir::Plain(real),
+        DirKind::Merged | DirKind::MergedWithXattrs => OpenDir::Merged(MergedDir {
+            listing: kernel::sync::SetOnce::new(),
+        }),
+    };
+    Ok(KBox::new(dir, GFP_KERNEL)?)
+}
+
+/// Emits names from the position on.
+///
+/// # Errors
+///
+/// What the layers' filesystems say.
+pub(crate) fn iterate(file: &File<Overlay>, dir: &OpenDir, emitter: &mut Emitter<'_>) -> Result {
+    match dir {
+        OpenDir::Plain(real) => real.forward_entries(emitter),
+        OpenDir::Merged(merged) => merged.emit(file, emitter),
+    }
+}
+
+/// Seeks in the directory. A merged one knows no other positions than those that it has given out.
+///
+/// # Errors
+///
+/// `EINVAL`, and what the layer's filesystem says.
+pub(crate) fn llseek(
+    file: &File<Overlay>,
+    dir: &OpenDir,
+    offset: i64,
+    whence: Whence,
+) -> Result<i64> {
+    let position = match (dir, whence) {
+        (OpenDir::Plain(real), _) => real.seek(file.position(), offset, whence)?,
+        (OpenDir::Merged(_), Whence::Start) => offset,
+        (OpenDir::Merged(_), Whence::Current) => {
+            file.position().checked_add(offset).ok_or(EINVAL)?
+        }
+        (OpenDir::Merged(_), Whence::Other(_)) => return Err(EINVAL),
+    };
+    if position < 0 {
+        return Err(EINVAL);
+    }
+    file.set_position(position);
+    Ok(position)
+}
+
+impl MergedDir {
+    /// The listing, which stays the same as long as the directory is open.
+    fn listing(&self, inode: &Inode<Overlay>) -> Result<&Listing> {
+        if let Some(listing) = self.listing.as_ref() {
+            return Ok(listing);
+        }
+        let instance = inode.superblock().data();
+        let node = inode.node();
+        let listing = node.listing(|| make_listing(instance, node))?;
+        // If another thread was faster with the same descriptor, its listing is as good.
+        self.listing.populate(listing);
+        self.listing
+            .as_ref()
+            .map(|listing| &**listing)
+            .ok_or(EAGAIN)
+    }
+
+    fn emit(&self, file: &File<Overlay>, emitter: &mut Emitter<'_>) -> Result {
+        let inode = file.inode();
+        let listing = self.listing(inode)?;
+        let start = usize::try_from(emitter.position())?;
+        for (position, entry) in listing.entries_from(start) {
+            emitter.set_position(i64::try_from(position)?);
+            if is_hidden(inode, &entry) {
+                continue;
+            }
+            let entry = DirEntry {
+                name: entry.name,
+                ino: number(file, &entry)?,
+                d_type: entry.d_type,
+            };
+            if !emitter.emit(&entry) {
+                return Ok(());
+            }
+        }
+        emitter.set_position(i64::try_from(listing.len().max(start))?);
+        Ok(())
+    }
+}
+
+/// Whether the name is hidden. Where files may be whiteouts by an attribute, it has to be looked at.
+fn is_hidden(inode: &Inode<Overlay>, entry: &Entry<'_>) -> bool {
+    match entry.state {
+        State::Shown => false,
+        State::Whiteout | State::Gone => true,
+        State::Unchecked => is_hidden_by_xattr(inode, entry).unwrap_or(false),
+    }
+}
+
+fn is_hidden_by_xattr(inode: &Inode<Overlay>, entry: &Entry<'_>) -> Result<bool> {
+    let instance = inode.superblock().data();
+    let found = inode
+        .node()
+        .all()
+        .find(|(id, _)| id.number() == entry.layer);
+    let (id, directory) = found.ok_or(ESTALE)?;
+    let layer = instance.layers().get(id)?;
+    let object = layer.path(directory).lookup(entry.name, Negative::Keep)?;
+    Ok(object.is_none_or(|object| xattr::is_whiteout(&layer.path(&object))))
+}
+
+/// The number to list for the entry.
+fn number(file: &File<Overlay>, entry: &Entry<'_>) -> Result<u64> {
+    match entry.name {
+        b"." => attr::shown_number(file.inode()),
+        b".." => {
+            let parent = file.dentry().parent();
+            attr::shown_number(parent.inode().ok_or(EIO)?)
+        }
+        _ => Ok(entry.ino),
+    }
+}
+
+/// Reads and merges all layers of the directory.
+fn make_listing(instance: &Instance, node: &Node) -> Result<Arc<Listing>> {
+    let mut merge = Merge::<Charged>::new(instance.seed());
+    let mut layers = node.all().peekable();
+    while let Some((id, directory)) = layers.next() {
+        let position = match layers.peek() {
+            Some(_) => Position::Above,
+            None => Position::Lowest,
+        };
+        let layer = instance.layers().get(id)?;
+        merge.begin(merge::Layer {
+            number: id.number(),
+            position,
+            xwhiteouts: node.dir_kind() == DirKind::MergedWithXattrs,
+        });
+        read_layer(instance, layer, directory, &mut merge)?;
+    }
+    Ok(Arc::new(merge.finish()?, GFP_KERNEL_ACCOUNT)?)
+}
+
+/// Reads the directory of one layer.
+fn read_layer(
+    instance: &Instance,
+    layer: &Layer,
+    directory: &Dentry<AnyFs>,
+    merge: &mut Merge<Charged>,
+) -> Result {
+    let path = layer.path(directory);
+    let real = LayerFile::open_to_read(&path, OpenFlags::LARGE_FILE, instance.mounter())?;
+    real.for_each_entry(&mut |entry: DirEntry<'_>| {
+        Ok(merge.add(entry.name, entry.ino, entry.d_type)?)
+    })?;
+    merge.check_whiteouts(|name| {
+        let object = match path.lookup(name, Negative::Keep) {
+            Ok(object) => object,
+            Err(e) if e == EINTR => return Err(e),
+            // As in `ovl_check_whiteouts`: what cannot be looked at is listed.
+            Err(_) => None,
+        };
+        let inode = object.as_deref().and_then(Dentry::inode);
+        Ok(inode.is_some_and(xattr::is_whiteout_node))
+    })
+}

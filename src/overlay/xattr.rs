@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The overlay's own extended attributes on objects of the layers.
+
+#![forbid(unsafe_code)]
+
+use kernel::prelude::*;
+
+use crate::{
+    model::kind::{
+        self,
+        Opaque,
+        Whiteout, //
+    },
+    vfs::{
+        inode::Inode,
+        path::PathRef, //
+    }, //
+};
+
+const METACOPY: &CStr = c"trusted.overlay.metacopy";
+const OPAQUE: &CStr = c"trusted.overlay.opaque";
+const ORIGIN: &CStr = c"trusted.overlay.origin";
+const REDIRECT: &CStr = c"trusted.overlay.redirect";
+const WHITEOUT: &CStr = c"trusted.overlay.whiteout";
+
+/// Whether the attribute is there, whatever its value.
+fn is_set(path: &PathRef<'_>, name: &CStr) -> Result<bool> {
+    // Asked with no room for the value, a filesystem tells its length.
+    Ok(path.xattr(name, &mut [])?.is_some())
+}
+
+/// What the directory `path` says about the directories below it. (C: `ovl_get_opaquedir_val`.)
+pub(super) fn opaque(path: &PathRef<'_>) -> Opaque {
+    let mut value = [0; 1];
+    // An attribute that cannot be read counts as none, as does one that is too long.
+    match path.xattr(OPAQUE, &mut value) {
+        Ok(Some(value)) => Opaque::parse(value),
+        _ => Opaque::No,
+    }
+}
+
+/// Whether `path` is a whiteout, in either form. (C: `ovl_path_is_whiteout`.)
+pub(super) fn is_whiteout(path: &PathRef<'_>) -> bool {
+    let Some(inode) = path.dentry.inode() else {
+        return false;
+    };
+    match kind::whiteout(inode.mode_bits(), inode.device(), inode.size()) {
+        Whiteout::Yes => true,
+        Whiteout::No => false,
+        Whiteout::IfXattr => is_set(path, WHITEOUT).unwrap_or(false),
+    }
+}
+
+/// Whether `inode` is a whiteout of the form of a device node. (C: `ovl_is_whiteout`.)
+pub(super) fn is_whiteout_node(inode: &Inode<crate::vfs::AnyFs>) -> bool {
+    kind::whiteout(inode.mode_bits(), inode.device(), inode.size()) == Whiteout::Yes
+}
+
+/// Whether the directory `path` was copied up once, so that it may hold whiteouts though there is nothing
+/// below it now. (C: `ovl_path_check_origin_xattr`.)
+pub(super) fn has_origin(path: &PathRef<'_>) -> bool {
+    is_set(path, ORIGIN).unwrap_or(false)
+}
+
+/// Whether the file `path` has its data elsewhere. (C: `ovl_check_metacopy_xattr`.)
+///
+/// # Errors
+///
+/// What the filesystem says.
+pub(super) fn is_metacopy(path: &PathRef<'_>) -> Result<bool> {
+    is_set(path, METACOPY)
+}
+
+/// Whether `path` says that what is below it has another name. (C: `ovl_get_redirect_xattr`.)
+///
+/// # Errors
+///
+/// What the filesystem says.
+pub(super) fn has_redirect(path: &PathRef<'_>) -> Result<bool> {
+    is_set(path, REDIRECT)
+}

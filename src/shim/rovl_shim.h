@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * C one-liners for the inline functions and macros that Rust cannot call.
+ * Each is named rovl_ plus the name of what it wraps.
+ */
+#ifndef ROVL_SHIM_H
+#define ROVL_SHIM_H
+
+#include <linux/cred.h>
+#include <linux/dcache.h>
+#include <linux/fs.h>
+#include <linux/fs_context.h>
+#include <linux/lockdep.h>
+#include <linux/mount.h>
+#include <linux/seq_file.h>
+
+const struct cred *rovl_override_creds(const struct cred *cred);
+const struct cred *rovl_revert_creds(const struct cred *cred);
+struct user_namespace *rovl_current_user_ns(void);
+void rovl_cap_lower(struct cred *cred, int cap);
+
+struct dentry *rovl_dget(struct dentry *dentry);
+bool rovl_d_can_lookup(const struct dentry *dentry);
+bool rovl_d_is_reg(const struct dentry *dentry);
+bool rovl_d_is_file(const struct dentry *dentry);
+bool rovl_d_is_symlink(const struct dentry *dentry);
+bool rovl_d_flags_negative(const struct dentry *dentry);
+struct dentry *rovl_d_real(struct dentry *dentry, enum d_real_type type);
+
+struct inode *rovl_alloc_inode_sb(struct super_block *sb,
+				  struct kmem_cache *cache);
+bool rovl_inode_is_new(struct inode *inode);
+void rovl_lockdep_set_class(struct inode *inode, struct lock_class_key *key);
+kuid_t rovl_i_uid_into_kuid(struct mnt_idmap *idmap, const struct inode *inode);
+kgid_t rovl_i_gid_into_kgid(struct mnt_idmap *idmap, const struct inode *inode);
+void rovl_inode_copy_atime(struct inode *to, const struct inode *from);
+void rovl_inode_copy_mtime(struct inode *to, const struct inode *from);
+void rovl_inode_copy_ctime(struct inode *to, const struct inode *from);
+void rovl_i_size_copy(struct inode *to, const struct inode *from);
+
+kuid_t rovl_vfsuid_of_kuid(struct mnt_idmap *idmap, const struct inode *inode,
+			   kuid_t uid);
+kgid_t rovl_vfsgid_of_kgid(struct mnt_idmap *idmap, const struct inode *inode,
+			   kgid_t gid);
+
+struct mnt_idmap *rovl_mnt_idmap(const struct vfsmount *mnt);
+bool rovl_sb_has_encoding(const struct super_block *sb);
+
+void rovl_seq_show_option(struct seq_file *m, const char *name,
+			  const char *value);
+
+int rovl_generic_setlease(struct file *file, int arg, struct file_lease **lease,
+			  void **priv);
+void rovl_init_sync_kiocb(struct kiocb *iocb, struct file *file);
+struct kmem_cache *rovl_kmem_cache_create(const char *name, unsigned int size,
+					  void (*ctor)(void *object));
+
+#endif /* ROVL_SHIM_H */

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * C one-liners for the inline functions and macros that Rust cannot call.
+ */
+
+#include <linux/filelock.h>
+
+#include "rovl_shim.h"
+
+const struct cred *rovl_override_creds(const struct cred *cred)
+{
+	return override_creds(cred);
+}
+
+const struct cred *rovl_revert_creds(const struct cred *cred)
+{
+	return revert_creds(cred);
+}
+
+struct user_namespace *rovl_current_user_ns(void)
+{
+	return current_user_ns();
+}
+
+void rovl_cap_lower(struct cred *cred, int cap)
+{
+	cap_lower(cred->cap_effective, cap);
+}
+
+struct dentry *rovl_dget(struct dentry *dentry)
+{
+	return dget(dentry);
+}
+
+bool rovl_d_can_lookup(const struct dentry *dentry)
+{
+	return d_can_lookup(dentry);
+}
+
+bool rovl_d_is_reg(const struct dentry *dentry)
+{
+	return d_is_reg(dentry);
+}
+
+bool rovl_d_is_file(const struct dentry *dentry)
+{
+	return d_is_file(dentry);
+}
+
+bool rovl_d_is_symlink(const struct dentry *dentry)
+{
+	return d_is_symlink(dentry);
+}
+
+bool rovl_d_flags_negative(const struct dentry *dentry)
+{
+	return d_flags_negative(smp_load_acquire(&dentry->d_flags));
+}
+
+struct dentry *rovl_d_real(struct dentry *dentry, enum d_real_type type)
+{
+	return d_real(dentry, type);
+}
+
+struct inode *rovl_alloc_inode_sb(struct super_block *sb,
+				  struct kmem_cache *cache)
+{
+	return alloc_inode_sb(sb, cache, GFP_KERNEL);
+}
+
+bool rovl_inode_is_new(struct inode *inode)
+{
+	return inode_state_read_once(inode) & I_NEW;
+}
+
+void rovl_lockdep_set_class(struct inode *inode, struct lock_class_key *key)
+{
+	lockdep_set_class(&inode->i_rwsem, key);
+}
+
+kuid_t rovl_i_uid_into_kuid(struct mnt_idmap *idmap, const struct inode *inode)
+{
+	return vfsuid_into_kuid(i_uid_into_vfsuid(idmap, inode));
+}
+
+kgid_t rovl_i_gid_into_kgid(struct mnt_idmap *idmap, const struct inode *inode)
+{
+	return vfsgid_into_kgid(i_gid_into_vfsgid(idmap, inode));
+}
+
+kuid_t rovl_vfsuid_of_kuid(struct mnt_idmap *idmap, const struct inode *inode,
+			   kuid_t uid)
+{
+	return vfsuid_into_kuid(make_vfsuid(idmap, i_user_ns(inode), uid));
+}
+
+kgid_t rovl_vfsgid_of_kgid(struct mnt_idmap *idmap, const struct inode *inode,
+			   kgid_t gid)
+{
+	return vfsgid_into_kgid(make_vfsgid(idmap, i_user_ns(inode), gid));
+}
+
+void rovl_inode_copy_atime(struct inode *to, const struct inode *from)
+{
+	inode_set_atime_to_ts(to, inode_get_atime(from));
+}
+
+void rovl_inode_copy_mtime(struct inode *to, const struct inode *from)
+{
+	inode_set_mtime_to_ts(to, inode_get_mtime(from));
+}
+
+void rovl_inode_copy_ctime(struct inode *to, const struct inode *from)
+{
+	inode_set_ctime_to_ts(to, inode_get_ctime(from));
+}
+
+void rovl_i_size_copy(struct inode *to, const struct inode *from)
+{
+	i_size_write(to, i_size_read(from));
+}
+
+struct mnt_idmap *rovl_mnt_idmap(const struct vfsmount *mnt)
+{
+	return mnt_idmap(mnt);
+}
+
+bool rovl_sb_has_encoding(const struct super_block *sb)
+{
+	return sb_has_encoding(sb);
+}
+
+void rovl_seq_show_option(struct seq_file *m, const char *name,
+			  const char *value)
+{
+	seq_show_option(m, name, value);
+}
+
+int rovl_generic_setlease(struct file *file, int arg, struct file_lease **lease,
+			  void **priv)
+{
+	return generic_setlease(file, arg, lease, priv);
+}
+
+void rovl_init_sync_kiocb(struct kiocb *iocb, struct file *file)
+{
+	init_sync_kiocb(iocb, file);
+}
+
+struct kmem_cache *rovl_kmem_cache_create(const char *name, unsigned int size,
+					  void (*ctor)(void *object))
+{
+	return kmem_cache_create(name, size, 0,
+				 SLAB_RECLAIM_ACCOUNT | SLAB_ACCOUNT, ctor);
+}

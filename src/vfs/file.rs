@@ -1,0 +1,400 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Open files: ours, and those of the filesystems below that they stand for.
+//!
+//! C headers: [`include/linux/backing-file.h`](srctree/include/linux/backing-file.h),
+//! [`include/linux/fs.h`](srctree/include/linux/fs.h).
+
+use core::{
+    marker::PhantomData,
+    mem::MaybeUninit,
+    ptr::NonNull, //
+};
+use kernel::{
+    cred::Credential,
+    error::{
+        from_err_ptr,
+        to_result, //
+    },
+    iov::IovIterDest,
+    mm::virt::VmaNew,
+    prelude::*,
+    sync::aref::{
+        ARef,
+        AlwaysRefCounted, //
+    },
+    types::Opaque,
+};
+
+use super::{
+    dentry::Dentry,
+    inode::{
+        Access,
+        Inode, //
+    },
+    path::PathRef,
+    FileSystem, //
+};
+use crate::bindings;
+
+/// An open file of the filesystem `F`.
+///
+/// # Invariants
+///
+/// The file is valid, and open or about to be.
+#[repr(transparent)]
+pub(crate) struct File<F>(Opaque<bindings::file>, PhantomData<fn() -> F>);
+
+impl<F: FileSystem> File<F> {
+    /// Makes a reference from C's pointer.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` must point to a file of `F` that keeps the type invariant during `'a`.
+    #[inline]
+    pub(super) unsafe fn from_raw<'a>(ptr: *mut bindings::file) -> &'a Self {
+        // SAFETY: By this function's requirements, and `File` is a transparent wrapper.
+        unsafe { &*ptr.cast() }
+    }
+
+    /// C's pointer.
+    #[inline]
+    pub(super) fn as_ptr(&self) -> *mut bindings::file {
+        self.0.get()
+    }
+
+    /// The dentry by which it was opened.
+    #[inline]
+    pub(crate) fn dentry(&self) -> &Dentry<F> {
+        // SAFETY: A file holds its path, which never changes.
+        unsafe { Dentry::from_raw((*self.as_ptr()).__bindgen_anon_1.f_path.dentry) }
+    }
+
+    /// The inode.
+    #[inline]
+    pub(crate) fn inode(&self) -> &Inode<F> {
+        // SAFETY: A file holds its inode, which never changes.
+        unsafe { Inode::from_raw((*self.as_ptr()).f_inode) }
+    }
+
+    /// The flags that it was opened with.
+    #[inline]
+    pub(crate) fn flags(&self) -> OpenFlags {
+        // SAFETY: The file is valid by the type invariant.
+        OpenFlags(unsafe { (*self.as_ptr()).f_flags })
+    }
+
+    /// Forgets the flags that concern only the opening itself, so that they are not passed on.
+    ///
+    /// To be called while it is being opened.
+    pub(crate) fn forget_creation_flags(&self) {
+        const FLAGS: u32 =
+            bindings::O_CREAT | bindings::O_EXCL | bindings::O_NOCTTY | bindings::O_TRUNC;
+
+        // SAFETY: While a file is being opened nobody else has it.
+        unsafe { (*self.as_ptr()).f_flags &= !FLAGS };
+    }
+
+    /// The position for the next read.
+    pub(crate) fn position(&self) -> i64 {
+        // SAFETY: The file is valid by the type invariant.
+        unsafe { (*self.as_ptr()).f_pos }
+    }
+
+    /// Sets the position for the next read. The caller serialises with others, or lives with the race as
+    /// all callers of `lseek(2)` do.
+    pub(crate) fn set_position(&self, position: i64) {
+        // SAFETY: The file is valid by the type invariant.
+        unsafe { (*self.as_ptr()).f_pos = position };
+    }
+}
+
+/// Flags of `open(2)`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OpenFlags(u32);
+
+impl OpenFlags {
+    /// To read, and nothing else.
+    pub(crate) const READ: Self = Self(bindings::O_RDONLY);
+
+    /// Files may be larger than 2 GiB.
+    pub(crate) const LARGE_FILE: Self = Self(bindings::O_LARGEFILE);
+
+    /// Just `O_LARGEFILE`, if that is among them.
+    pub(crate) fn large_file_only(self) -> Self {
+        Self(self.0 & bindings::O_LARGEFILE)
+    }
+
+    /// With `O_NOATIME` if `owner` may ask for it.
+    fn without_atime(self, path: &PathRef<'_>) -> Result<Self> {
+        let inode = path.dentry.inode().ok_or(ESTALE)?;
+        Ok(if inode.owner_or_capable(path.mount.idmap()) {
+            Self(self.0 | bindings::O_NOATIME)
+        } else {
+            Self(self.0 & !bindings::O_NOATIME)
+        })
+    }
+
+    // CAST: Flags are below 2^31.
+    fn as_raw(self) -> c_int {
+        self.0 as c_int
+    }
+}
+
+/// From where a seek counts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whence {
+    /// From the start.
+    Start,
+    /// From the current position.
+    Current,
+    /// What only the filesystem that has the file can answer: its end, data and holes.
+    Other(c_int),
+}
+
+impl Whence {
+    /// From the argument of the `llseek` callback.
+    pub(super) fn from_raw(whence: c_int) -> Self {
+        // CAST: Small constants.
+        const SET: c_int = bindings::SEEK_SET as c_int;
+        // CAST: As above.
+        const CUR: c_int = bindings::SEEK_CUR as c_int;
+
+        match whence {
+            SET => Self::Start,
+            CUR => Self::Current,
+            other => Self::Other(other),
+        }
+    }
+
+    fn as_raw(self) -> c_int {
+        match self {
+            // CAST: Small constants.
+            Self::Start => bindings::SEEK_SET as c_int,
+            // CAST: As above.
+            Self::Current => bindings::SEEK_CUR as c_int,
+            Self::Other(other) => other,
+        }
+    }
+}
+
+/// An open file of a filesystem below, that belongs to an open file of ours.
+///
+/// # Invariants
+///
+/// The reference count is not zero.
+#[repr(transparent)]
+pub(crate) struct LayerFile(Opaque<bindings::file>);
+
+// SAFETY: Files can be put by any thread. They were not taken by `fdget`.
+unsafe impl Send for LayerFile {}
+
+// SAFETY: Positions are touched only where the caller serialises, everything else is constant.
+unsafe impl Sync for LayerFile {}
+
+// SAFETY: A reference keeps a file open, and all files are reference counted.
+unsafe impl AlwaysRefCounted for LayerFile {
+    fn inc_ref(&self) {
+        // SAFETY: A shared reference means that the count is not zero.
+        unsafe { bindings::get_file(self.as_ptr()) };
+    }
+
+    unsafe fn dec_ref(obj: NonNull<Self>) {
+        // SAFETY: The caller owns a reference; `LayerFile` is a transparent wrapper.
+        unsafe { bindings::fput(obj.as_ptr().cast()) };
+    }
+}
+
+impl LayerFile {
+    /// Takes over a reference from a C function that returns a file or an error.
+    ///
+    /// # Safety
+    ///
+    /// If `ptr` encodes no error, the caller must own a reference to the file.
+    unsafe fn from_owned(ptr: *mut bindings::file) -> Result<ARef<Self>> {
+        let ptr = NonNull::new(from_err_ptr(ptr)?).ok_or(EIO)?;
+        // SAFETY: By this function's requirements, and `LayerFile` is a transparent wrapper.
+        Ok(unsafe { ARef::from_raw(ptr.cast()) })
+    }
+
+    /// C's pointer.
+    #[inline]
+    pub(super) fn as_ptr(&self) -> *mut bindings::file {
+        self.0.get()
+    }
+
+    /// Opens the file at `path` for `user`, with its flags, if `cred`, which has to be in force, may.
+    ///
+    /// The new file keeps the path of `user` for those who ask, as in `/proc/PID/maps`.
+    ///
+    /// # Errors
+    ///
+    /// `EACCES` and what else opening can give.
+    pub(crate) fn open_for<F: FileSystem>(
+        user: &File<F>,
+        path: &PathRef<'_>,
+        cred: &Credential,
+    ) -> Result<ARef<Self>> {
+        let flags = user.flags();
+        let inode = path.dentry.inode().ok_or(ESTALE)?;
+        inode.permission(path.mount.idmap(), Access::OPEN_READ)?;
+        let flags = flags.without_atime(path)?;
+        // SAFETY: All are valid; the function takes references of its own to both paths.
+        let file = unsafe {
+            bindings::backing_file_open(
+                user.as_ptr(),
+                flags.as_raw(),
+                &path.as_raw(),
+                cred.as_ptr(),
+            )
+        };
+        // SAFETY: The function returns an error, or a file for us.
+        unsafe { Self::from_owned(file) }
+    }
+
+    /// Opens what is at `path` to read it, if `cred`, which has to be in force, may.
+    ///
+    /// `extra` are flags beside those that reading takes.
+    ///
+    /// # Errors
+    ///
+    /// `EACCES` and what else opening can give. (C: `ovl_path_open`.)
+    pub(crate) fn open_to_read(
+        path: &PathRef<'_>,
+        extra: OpenFlags,
+        cred: &Credential,
+    ) -> Result<ARef<Self>> {
+        let inode = path.dentry.inode().ok_or(ESTALE)?;
+        inode.permission(path.mount.idmap(), Access::OPEN_READ)?;
+        let flags = OpenFlags(OpenFlags::READ.0 | extra.0).without_atime(path)?;
+        // SAFETY: All are valid; the function takes references of its own.
+        let file = unsafe { bindings::dentry_open(&path.as_raw(), flags.as_raw(), cred.as_ptr()) };
+        // SAFETY: The function returns an error, or a file for us.
+        unsafe { Self::from_owned(file) }
+    }
+
+    /// Seeks, and returns the new position. `position` is where the file stands before.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`, `ENXIO`, and what the filesystem says.
+    pub(crate) fn seek(&self, position: i64, offset: i64, whence: Whence) -> Result<i64> {
+        // SAFETY: The file is valid. Its position is used by nobody but those who come through here, or
+        // read the directory, and they set it first.
+        unsafe { (*self.as_ptr()).f_pos = position };
+        // SAFETY: The file is valid.
+        let result = unsafe { bindings::vfs_llseek(self.as_ptr(), offset, whence.as_raw()) };
+        if result < 0 {
+            // CAST: A negative value is an errno.
+            to_result(result as c_int)?;
+        }
+        Ok(result)
+    }
+
+    /// Reads for `iocb`, which belongs to the file of ours that this one was opened for.
+    ///
+    /// # Errors
+    ///
+    /// What the filesystem says; `EIOCBQUEUED` means that the read goes on.
+    #[inline]
+    pub(crate) fn read(
+        &self,
+        iocb: &mut Iocb<'_>,
+        to: &mut IovIterDest<'_>,
+        cred: &Credential,
+    ) -> Result<usize> {
+        let mut ctx = backing_ctx(cred);
+        // SAFETY: All are valid. The file was opened by `backing_file_open`.
+        let read = unsafe {
+            bindings::backing_file_read_iter(
+                self.as_ptr(),
+                to.as_raw(),
+                iocb.0.as_ptr(),
+                (*iocb.0.as_ptr()).ki_flags,
+                &mut ctx,
+            )
+        };
+        usize_or_errno(read)
+    }
+
+    /// Moves up to `len` bytes into a pipe, for `user` and from `position`, which is advanced.
+    ///
+    /// # Errors
+    ///
+    /// What the filesystem says.
+    pub(crate) fn splice_read<F: FileSystem>(
+        &self,
+        user: &File<F>,
+        position: &mut i64,
+        splice: Splice,
+        cred: &Credential,
+    ) -> Result<usize> {
+        let mut ctx = backing_ctx(cred);
+        let mut iocb = MaybeUninit::<bindings::kiocb>::uninit();
+        // SAFETY: There is room for the structure, and the file outlives it.
+        unsafe { bindings::rovl_init_sync_kiocb(iocb.as_mut_ptr(), user.as_ptr()) };
+        // SAFETY: Just initialised.
+        let iocb = unsafe { iocb.assume_init_mut() };
+        iocb.ki_pos = *position;
+        // SAFETY: All are valid. The file was opened by `backing_file_open`.
+        let moved = unsafe {
+            bindings::backing_file_splice_read(
+                self.as_ptr(),
+                iocb,
+                splice.pipe.as_ptr(),
+                splice.len,
+                splice.flags,
+                &mut ctx,
+            )
+        };
+        *position = iocb.ki_pos;
+        usize_or_errno(moved)
+    }
+
+    /// Maps the file into memory in place of the file of ours that `vma` is for.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` if it cannot be mapped, and what the filesystem says.
+    pub(crate) fn mmap(&self, vma: &VmaNew, cred: &Credential) -> Result {
+        let mut ctx = backing_ctx(cred);
+        // SAFETY: All are valid. The file was opened by `backing_file_open`.
+        to_result(unsafe { bindings::backing_file_mmap(self.as_ptr(), vma.as_ptr(), &mut ctx) })
+    }
+}
+
+fn backing_ctx(cred: &Credential) -> bindings::backing_file_ctx {
+    bindings::backing_file_ctx {
+        cred: cred.as_ptr(),
+        // Access times are those of the file below, which lower layers do not update.
+        accessed: None,
+        end_write: None,
+    }
+}
+
+fn usize_or_errno(value: isize) -> Result<usize> {
+    // CAST: A negative value is an errno.
+    usize::try_from(value).map_err(|_| Error::from_errno(value as c_int))
+}
+
+/// A read request for a file of ours.
+pub(crate) struct Iocb<'a>(NonNull<bindings::kiocb>, PhantomData<&'a mut ()>);
+
+impl Iocb<'_> {
+    /// Wraps the argument of the `read_iter` callback.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` must be valid, and ours to use, as long as this lives.
+    #[inline]
+    pub(super) unsafe fn from_raw(ptr: NonNull<bindings::kiocb>) -> Self {
+        Self(ptr, PhantomData)
+    }
+}
+
+/// The rest of the arguments of the `splice_read` callback.
+pub(crate) struct Splice {
+    pub(super) pipe: NonNull<bindings::pipe_inode_info>,
+    pub(super) len: usize,
+    pub(super) flags: c_uint,
+}

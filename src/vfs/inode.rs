@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Inodes: those of filesystems below, and our own with a node embedded.
+//!
+//! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h).
+
+use core::{
+    marker::PhantomData,
+    mem::MaybeUninit,
+    ptr::{
+        self,
+        NonNull, //
+    },
+};
+use kernel::{prelude::*, sync::aref::AlwaysRefCounted, types::Opaque};
+
+use super::{
+    mount::Idmap,
+    superblock::SuperBlock,
+    AnyFs,
+    FileSystem, //
+};
+use crate::bindings;
+
+/// What kind of file an inode is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum FileType {
+    /// Regular file.
+    Regular,
+    /// Directory.
+    Directory,
+    /// Symbolic link.
+    Symlink,
+    /// Character device.
+    CharDevice,
+    /// Block device, FIFO or socket.
+    Special,
+}
+
+impl FileType {
+    /// The kind that the type bits of `mode` stand for.
+    fn from_mode(mode: u16) -> Self {
+        // CAST: All these constants fit 16 bits, as `umode_t` does.
+        match u32::from(mode) & bindings::S_IFMT {
+            bindings::S_IFREG => Self::Regular,
+            bindings::S_IFDIR => Self::Directory,
+            bindings::S_IFLNK => Self::Symlink,
+            bindings::S_IFCHR => Self::CharDevice,
+            _ => Self::Special,
+        }
+    }
+}
+
+/// What a filesystem keeps with each of its inodes.
+///
+/// It lives in the inode's own allocation. It begins its life when the inode is allocated, knowing
+/// nothing, learns what it stands for while the inode is still new, and ends in two steps.
+pub(crate) trait Node: Send + Sync + Sized {
+    /// The filesystem.
+    type Fs: FileSystem;
+
+    /// Makes the node of an inode that has just been allocated, in a superblock that has `depth`
+    /// filesystems below it.
+    fn vacant(depth: u32) -> impl PinInit<Self>;
+
+    /// Gives back whatever the node refers to. Called once, when nobody has the inode any more but for
+    /// walkers under the RCU read lock; what those may look at has to stay readable. May sleep.
+    ///
+    /// The value is dropped afterwards, when those walkers are gone, in a context that must not sleep.
+    fn release(&self);
+}
+
+/// The allocation of an inode of ours.
+///
+/// The inode comes first, so that one pointer serves for both.
+#[repr(C)]
+pub(super) struct WithNode<F: FileSystem> {
+    inode: MaybeUninit<bindings::inode>,
+    pub(super) node: MaybeUninit<F::Node>,
+}
+
+/// An inode of the filesystem `F`.
+///
+/// # Invariants
+///
+/// The inode is valid, and either its reference count is not zero, or the current task is in an RCU
+/// read-side critical section in which the inode was found. If `F` is a [`FileSystem`], the inode is the
+/// head of a `WithNode<F>` whose node is initialised.
+#[repr(transparent)]
+pub(crate) struct Inode<F>(Opaque<bindings::inode>, PhantomData<fn() -> F>);
+
+// SAFETY: Inodes can be put by any thread.
+unsafe impl<F> Send for Inode<F> {}
+
+// SAFETY: The methods read single fields, as C does without a lock, and nodes are `Sync`.
+unsafe impl<F> Sync for Inode<F> {}
+
+// SAFETY: A reference keeps an inode in memory, and all inodes are reference counted.
+unsafe impl<F> AlwaysRefCounted for Inode<F> {
+    fn inc_ref(&self) {
+        // SAFETY: A shared reference means that the count is not zero; walkers under RCU get no `ARef`.
+        unsafe { bindings::ihold(self.as_ptr()) };
+    }
+
+    unsafe fn dec_ref(obj: NonNull<Self>) {
+        // SAFETY: The caller owns a reference; `Inode` is a transparent wrapper.
+        unsafe { bindings::iput(obj.as_ptr().cast()) };
+    }
+}
+
+impl<F> Inode<F> {
+    /// Makes a reference from C's pointer.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` must point to an inode of `F`, or of any filesystem if `F` is [`AnyFs`], that keeps the
+    /// type invariant during `'a`.
+    #[inline]
+    pub(super) unsafe fn from_raw<'a>(ptr: *const bindings::inode) -> &'a Self {
+        // SAFETY: By this function's requirements, and `Inode` is a transparent wrapper.
+        unsafe { &*ptr.cast() }
+    }
+
+    /// C's pointer.
+    #[inline]
+    pub(super) fn as_ptr(&self) -> *mut bindings::inode {
+        self.0.get()
+    }
+
+    /// The inode number.
+    pub(crate) fn number(&self) -> u64 {
+        // SAFETY: The inode is valid by the type invariant, and this field does not change once it is
+        // known to others.
+        unsafe { (*self.as_ptr()).i_ino }
+    }
+
+    fn mode(&self) -> u16 {
+        // SAFETY: The inode is valid by the type invariant. Permission bits may change meanwhile.
+        unsafe { ptr::addr_of!((*self.as_ptr()).i_mode).read_volatile() }
+    }
+
+    /// What kind of file it is.
+    #[inline]
+    pub(crate) fn file_type(&self) -> FileType {
+        FileType::from_mode(self.mode())
+    }
+
+    /// Whether it is a directory.
+    #[inline]
+    pub(crate) fn is_directory(&self) -> bool {
+        self.file_type() == FileType::Directory
+    }
+
+    /// The device number of a device node, zero otherwise.
+    pub(crate) fn device(&self) -> u32 {
+        // SAFETY: The inode is valid by the type invariant, and the field never changes.
+        unsafe { (*self.as_ptr()).i_rdev }
+    }
+
+    /// The number of names.
+    pub(crate) fn links(&self) -> u32 {
+        // SAFETY: The inode is valid by the type invariant; the union's two fields are the same number.
+        unsafe { ptr::addr_of!((*self.as_ptr()).__bindgen_anon_1.i_nlink).read_volatile() }
+    }
+}
+
+impl<F> Inode<F> {
+    /// Whether both are there, and are one inode.
+    pub(crate) fn same(one: Option<&Self>, other: Option<&Self>) -> bool {
+        match (one, other) {
+            (Some(one), Some(other)) => ptr::eq(one, other),
+            _ => false,
+        }
+    }
+
+    /// The size, in bytes.
+    pub(crate) fn size(&self) -> u64 {
+        // SAFETY: The inode is valid by the type invariant; on 64 bits C reads the field like this.
+        let size = unsafe { ptr::addr_of!((*self.as_ptr()).i_size).read_volatile() };
+        u64::try_from(size).unwrap_or(0)
+    }
+
+    /// The type and permission bits (`S_*`).
+    pub(crate) fn mode_bits(&self) -> u32 {
+        u32::from(self.mode())
+    }
+}
+
+impl<F: FileSystem> Inode<F> {
+    /// What the filesystem keeps with this inode.
+    #[inline]
+    pub(crate) fn node(&self) -> &F::Node {
+        let whole = self.as_ptr().cast::<WithNode<F>>();
+        // SAFETY: By the type invariant this is the head of a `WithNode<F>` with an initialised node.
+        unsafe { (*whole).node.assume_init_ref() }
+    }
+
+    /// The superblock that it belongs to.
+    #[inline]
+    pub(crate) fn superblock(&self) -> &SuperBlock<F> {
+        // SAFETY: An inode's superblock outlives it, and never changes. It is one of `F`, that was
+        // filled before it had inodes that callbacks can see.
+        unsafe { SuperBlock::from_raw((*self.as_ptr()).i_sb) }
+    }
+}
+
+impl Inode<AnyFs> {
+    /// Whether the current credentials permit what `access` says.
+    ///
+    /// # Errors
+    ///
+    /// `EACCES` or another reason for which access is refused; `ECHILD` if `access` asks not to block
+    /// and the answer would need that.
+    pub(crate) fn permission(&self, idmap: &Idmap, access: Access) -> Result {
+        // SAFETY: Both are valid by their invariants.
+        kernel::error::to_result(unsafe {
+            bindings::inode_permission(idmap.as_ptr(), self.as_ptr(), access.0)
+        })
+    }
+
+    /// Whether the current credentials own the inode, or have the capability to act as if.
+    pub(crate) fn owner_or_capable(&self, idmap: &Idmap) -> bool {
+        // SAFETY: Both are valid by their invariants.
+        unsafe { bindings::inode_owner_or_capable(idmap.as_ptr(), self.as_ptr()) }
+    }
+}
+
+/// What somebody wants to do with an inode (C: the `MAY_*` mask).
+#[derive(Clone, Copy)]
+pub(crate) struct Access(c_int);
+
+impl Access {
+    // CAST: All of these are small positive constants.
+    const WRITE: c_int = bindings::MAY_WRITE as c_int;
+    // CAST: As above.
+    const APPEND: c_int = bindings::MAY_APPEND as c_int;
+    // CAST: As above.
+    const READ: c_int = bindings::MAY_READ as c_int;
+    // CAST: As above.
+    const OPEN: c_int = bindings::MAY_OPEN as c_int;
+
+    /// To open for reading.
+    pub(crate) const OPEN_READ: Self = Self(Self::READ | Self::OPEN);
+
+    /// From the mask that a callback gets.
+    pub(super) fn from_raw(mask: c_int) -> Self {
+        Self(mask)
+    }
+
+    /// Whether writing is among it.
+    pub(crate) fn writes(self) -> bool {
+        self.0 & Self::WRITE != 0
+    }
+
+    /// The same, but to read where it was to write or append: what copying a file before the first write
+    /// takes.
+    pub(crate) fn read_instead_of_write(self) -> Self {
+        Self((self.0 & !(Self::WRITE | Self::APPEND)) | Self::READ)
+    }
+}
+
+impl<F: FileSystem> Inode<F> {
+    /// Checks `access` by the mode bits and ACLs of this inode itself, for the current credentials.
+    ///
+    /// # Errors
+    ///
+    /// As [`Inode::permission`].
+    pub(crate) fn generic_permission(&self, idmap: &Idmap, access: Access) -> Result {
+        // SAFETY: Both are valid by their invariants.
+        kernel::error::to_result(unsafe {
+            bindings::generic_permission(idmap.as_ptr(), self.as_ptr(), access.0)
+        })
+    }
+}

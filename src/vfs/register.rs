@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Registering a filesystem type.
+//!
+//! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h).
+
+use kernel::{
+    error::to_result,
+    prelude::*,
+    types::Opaque, //
+};
+
+use super::{
+    context,
+    slab::InodeCache,
+    FileSystem, //
+};
+use crate::bindings;
+
+/// A filesystem type, mountable as long as this lives.
+///
+/// # Invariants
+///
+/// `fs_type` is registered.
+#[pin_data(PinnedDrop)]
+pub(crate) struct Registration<F: FileSystem> {
+    #[pin]
+    fs_type: Opaque<bindings::file_system_type>,
+    // Dropped after the type has been unregistered, by the order of the fields and `PinnedDrop`.
+    cache: InodeCache<F>,
+}
+
+// SAFETY: Nothing can be done with a registration but to drop it, which any thread may.
+unsafe impl<F: FileSystem> Send for Registration<F> {}
+
+// SAFETY: As above.
+unsafe impl<F: FileSystem> Sync for Registration<F> {}
+
+impl<F: FileSystem> Registration<F> {
+    /// Registers the type for `module`.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if a type of that name exists, `ENOMEM`.
+    pub(crate) fn new(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            cache: InodeCache::create()?,
+            fs_type <- Opaque::try_ffi_init(move |slot: *mut bindings::file_system_type| {
+                // CAST: Both flags are below 2^31.
+                let flags = (bindings::FS_USERNS_MOUNT | bindings::FS_ALLOW_IDMAP) as c_int;
+                // SAFETY: The slot is ours to write.
+                unsafe {
+                    slot.write(bindings::file_system_type {
+                        name: F::NAME.as_char_ptr(),
+                        fs_flags: flags,
+                        init_fs_context: Some(context::init_fs_context::<F>),
+                        kill_sb: Some(bindings::kill_anon_super),
+                        owner: module.as_ptr(),
+                        ..pin_init::zeroed()
+                    })
+                };
+                // SAFETY: The structure is filled, and pinned until it is unregistered in `drop`.
+                to_result(unsafe { bindings::register_filesystem(slot) })
+            }),
+        }? Error)
+    }
+}
+
+#[pinned_drop]
+impl<F: FileSystem> PinnedDrop for Registration<F> {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: By the type invariant it is registered.
+        unsafe { bindings::unregister_filesystem(self.fs_type.get()) };
+    }
+}

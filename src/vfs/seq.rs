@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Printing mount options.
+//!
+//! C header: [`include/linux/seq_file.h`](srctree/include/linux/seq_file.h).
+
+use kernel::{
+    prelude::*,
+    types::Opaque, //
+};
+
+use crate::bindings;
+
+/// Where the mount options go, for `/proc/mounts` and its kin.
+#[repr(transparent)]
+pub(crate) struct OptionWriter(Opaque<bindings::seq_file>);
+
+impl OptionWriter {
+    /// Makes a reference from C's pointer.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` must be valid during `'a`.
+    pub(super) unsafe fn from_raw<'a>(ptr: *mut bindings::seq_file) -> &'a Self {
+        // SAFETY: By this function's requirements, and this is a transparent wrapper.
+        unsafe { &*ptr.cast() }
+    }
+
+    /// Prints `,name=value`, with the characters escaped that would be taken for separators.
+    pub(crate) fn option(&self, name: &CStr, value: &CStr) {
+        // SAFETY: All three are valid.
+        unsafe {
+            bindings::rovl_seq_show_option(self.0.get(), name.as_char_ptr(), value.as_char_ptr())
+        };
+    }
+}

@@ -1,0 +1,428 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Superblocks: of filesystems below, of ours in use, and of ours while a mount is being made.
+//!
+//! C header: [`include/linux/fs/super_types.h`](srctree/include/linux/fs/super_types.h).
+
+use core::{
+    marker::PhantomData,
+    ptr::{
+        self,
+        NonNull, //
+    },
+};
+use kernel::{
+    error::to_result,
+    prelude::*,
+    sync::aref::ARef,
+    types::{
+        ForeignOwnable,
+        Opaque, //
+    },
+};
+
+use super::{
+    inode::{
+        Inode,
+        WithNode, //
+    },
+    lock,
+    path::PathRef,
+    vtable::{
+        dentry::DentryTable,
+        inode::InodeTables,
+        superblock::SuperTable, //
+    },
+    AnyFs,
+    FileSystem, //
+};
+use crate::bindings;
+
+/// How many filesystems may be stacked on each other.
+pub(crate) const MAX_STACK_DEPTH: u32 = bindings::FILESYSTEM_MAX_STACK_DEPTH;
+
+/// A superblock of the filesystem `F`.
+///
+/// # Invariants
+///
+/// Valid, and if `F` is a [`FileSystem`], `s_fs_info` owns its `F::Data`.
+#[repr(transparent)]
+pub(crate) struct SuperBlock<F>(Opaque<bindings::super_block>, PhantomData<fn() -> F>);
+
+impl<F> SuperBlock<F> {
+    /// Makes a reference from C's pointer.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` must keep the type invariant during `'a`.
+    #[inline]
+    pub(super) unsafe fn from_raw<'a>(ptr: *const bindings::super_block) -> &'a Self {
+        // SAFETY: By this function's requirements, and `SuperBlock` is a transparent wrapper.
+        unsafe { &*ptr.cast() }
+    }
+
+    /// C's pointer.
+    #[inline]
+    pub(super) fn as_ptr(&self) -> *mut bindings::super_block {
+        self.0.get()
+    }
+
+    /// How many filesystems it is stacked on.
+    pub(crate) fn stack_depth(&self) -> u32 {
+        // SAFETY: The superblock is valid by the type invariant; the field is set before it is mounted.
+        let depth = unsafe { (*self.as_ptr()).s_stack_depth };
+        u32::try_from(depth).unwrap_or(0)
+    }
+
+    /// An address that tells this superblock from all others that exist.
+    pub(crate) fn identity(&self) -> SuperBlockId {
+        // CAST: An address as a number, never turned back.
+        SuperBlockId(self.as_ptr() as usize)
+    }
+}
+
+/// Tells whether two objects are on the same filesystem.
+///
+/// Good for comparing only, and only while both superblocks are held.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SuperBlockId(usize);
+
+impl SuperBlock<AnyFs> {
+    /// The finest step of its timestamps, in nanoseconds.
+    pub(crate) fn time_granularity(&self) -> u32 {
+        // SAFETY: The superblock is valid by the type invariant; the field is set before it is mounted.
+        unsafe { (*self.as_ptr()).s_time_gran }
+    }
+}
+
+impl<F: FileSystem> SuperBlock<F> {
+    /// What the filesystem keeps with this superblock.
+    #[inline]
+    pub(crate) fn data(&self) -> &F::Data {
+        // SAFETY: The superblock is valid by the type invariant.
+        let data = unsafe { (*self.as_ptr()).s_fs_info };
+        // SAFETY: By the type invariant `s_fs_info` is an owned `KBox<F::Data>`, that is given back
+        // only when nothing can reach the superblock any more.
+        unsafe { &*data.cast() }
+    }
+
+    /// The number of the device that the filesystem claims to be on.
+    #[inline]
+    pub(crate) fn device(&self) -> u32 {
+        // SAFETY: The superblock is valid by the type invariant; the field never changes.
+        unsafe { (*self.as_ptr()).s_dev }
+    }
+
+    /// The inode that stands for `key`: one that exists already, or a new one to be filled.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn inode_for(&self, key: &Inode<AnyFs>) -> Result<Found<F>> {
+        let key = key.as_ptr().cast::<c_void>();
+        // SAFETY: The callbacks fit the key, which is only ever compared by address.
+        // CAST: The address serves as hash value.
+        let inode = unsafe {
+            bindings::iget5_locked(
+                self.as_ptr(),
+                key as u64,
+                Some(same_key),
+                Some(set_key),
+                key,
+            )
+        };
+        // SAFETY: The function returns null, or an inode of this superblock with a reference for us.
+        unsafe { Found::from_owned(inode) }
+    }
+
+    /// A new inode that stands for nothing that could be asked for again.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn anonymous_inode(&self) -> Result<NewInode<F>> {
+        // SAFETY: The superblock is valid by the type invariant.
+        let inode = unsafe { bindings::new_inode(self.as_ptr()) };
+        let inode = NonNull::new(inode).ok_or(ENOMEM)?;
+        // SAFETY: It is an inode of this superblock, with a reference for us, that nobody else knows.
+        // INVARIANT: As above, and not hashed.
+        Ok(NewInode(unsafe { ARef::from_raw(inode.cast()) }))
+    }
+}
+
+/// # Safety
+///
+/// `inode` must be valid. Called by `iget5_locked` for hashed inodes of one superblock.
+unsafe extern "C" fn same_key(inode: *mut bindings::inode, key: *mut c_void) -> c_int {
+    // SAFETY: The inode is valid by this function's requirements.
+    c_int::from(unsafe { (*inode).i_private } == key)
+}
+
+/// # Safety
+///
+/// `inode` must be valid and new. Called by `iget5_locked` before it hashes the inode.
+unsafe extern "C" fn set_key(inode: *mut bindings::inode, key: *mut c_void) -> c_int {
+    // SAFETY: The inode is valid by this function's requirements, and nobody else knows it yet.
+    unsafe { (*inode).i_private = key };
+    0
+}
+
+/// The answer to asking for an inode by what it stands for.
+pub(crate) enum Found<F: FileSystem> {
+    /// It existed.
+    Existing(ARef<Inode<F>>),
+    /// It was made; others who ask for it wait until it is filled.
+    New(NewInode<F>),
+}
+
+impl<F: FileSystem> Found<F> {
+    /// # Safety
+    ///
+    /// `inode` must be null, or an inode of `F` with a reference for the caller.
+    unsafe fn from_owned(inode: *mut bindings::inode) -> Result<Self> {
+        let inode = NonNull::new(inode).ok_or(ENOMEM)?;
+        // SAFETY: By this function's requirements.
+        let is_new = unsafe { bindings::rovl_inode_is_new(inode.as_ptr()) };
+        // SAFETY: By this function's requirements.
+        let inode = unsafe { ARef::from_raw(inode.cast()) };
+        // INVARIANT: An inode that is new is locked by the one to whom `iget5_locked` returned it.
+        Ok(if is_new {
+            Self::New(NewInode(inode))
+        } else {
+            Self::Existing(inode)
+        })
+    }
+}
+
+/// An inode that is being filled.
+///
+/// Dropped without having been finished, it becomes a bad inode that nobody finds.
+///
+/// # Invariants
+///
+/// Either the inode is not hashed, and only we know it, or it is new, so that all others wait.
+pub(crate) struct NewInode<F: FileSystem>(ARef<Inode<F>>);
+
+impl<F: FileSystem> NewInode<F> {
+    /// The node, to be filled.
+    pub(crate) fn node(&self) -> &F::Node {
+        self.0.node()
+    }
+
+    /// Makes the inode one of the kind of `real`, with the same owner, as `path`'s mount maps it, and
+    /// mode, times, size, number of links and flags, and gives it the number `number`.
+    ///
+    /// C: `ovl_fill_inode`, `ovl_copyattr`, `ovl_copyflags`.
+    ///
+    /// # Errors
+    ///
+    /// `ESTALE` if `path` has no inode.
+    pub(crate) fn finish_like(self, path: &PathRef<'_>, number: u64) -> Result<ARef<Inode<F>>> {
+        let real = path.dentry.inode().ok_or(ESTALE)?.as_ptr();
+        let inode = self.0.as_ptr();
+        let idmap = path.mount.idmap().as_ptr();
+        // SAFETY: By the type invariant nobody else uses the inode yet, and `real` is held by its
+        // dentry. The copying functions read what may change meanwhile as C does.
+        unsafe {
+            (*inode).i_mode = (*real).i_mode;
+            (*inode).i_flags |= bindings::S_NOCMTIME;
+            (*inode).i_flags |= (*real).i_flags & COPIED_FLAGS;
+            (*inode).i_uid = bindings::rovl_i_uid_into_kuid(idmap, real);
+            (*inode).i_gid = bindings::rovl_i_gid_into_kgid(idmap, real);
+            bindings::rovl_inode_copy_atime(inode, real);
+            bindings::rovl_inode_copy_mtime(inode, real);
+            bindings::rovl_inode_copy_ctime(inode, real);
+            bindings::rovl_i_size_copy(inode, real);
+            bindings::set_nlink(inode, (*real).__bindgen_anon_1.i_nlink);
+            (*inode).i_ino = number;
+        }
+        F::Inodes::install(&self.0);
+        lock::annotate(&self.0, self.0.superblock_depth());
+        // SAFETY: The inode is valid.
+        if unsafe { bindings::rovl_inode_is_new(inode) } {
+            // SAFETY: By the type invariant it is ours to unlock, and it is complete now.
+            unsafe { bindings::unlock_new_inode(inode) };
+        }
+        let this = core::mem::ManuallyDrop::new(self);
+        // SAFETY: The value is not used or dropped again.
+        Ok(unsafe { ptr::read(&this.0) })
+    }
+}
+
+/// Inode flags that an inode takes over from the one that it stands for
+/// (C: `OVL_COPY_I_FLAGS_MASK`).
+const COPIED_FLAGS: u32 = bindings::S_IMMUTABLE
+    | bindings::S_APPEND
+    | bindings::S_SYNC
+    | bindings::S_NOATIME
+    | bindings::S_CASEFOLD;
+
+impl<F: FileSystem> Drop for NewInode<F> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant the inode is valid and nobody else uses it.
+        unsafe { bindings::make_bad_inode(self.0.as_ptr()) };
+        // SAFETY: The inode is valid.
+        if unsafe { bindings::rovl_inode_is_new(self.0.as_ptr()) } {
+            // SAFETY: By the type invariant it is ours to unlock.
+            unsafe { bindings::unlock_new_inode(self.0.as_ptr()) };
+        }
+    }
+}
+
+impl<F: FileSystem> Inode<F> {
+    fn superblock_depth(&self) -> u32 {
+        // SAFETY: An inode's superblock outlives it, and the field is set before there are inodes.
+        let depth = unsafe { (*(*self.as_ptr()).i_sb).s_stack_depth };
+        u32::try_from(depth).unwrap_or(0)
+    }
+}
+
+/// A superblock that is being made, and nobody can reach yet.
+///
+/// # Invariants
+///
+/// Valid, `s_fs_info` and `s_root` are null, and only the current task knows it.
+pub(crate) struct NewSuperBlock<'a, F: FileSystem> {
+    ptr: *mut bindings::super_block,
+    _borrowed: PhantomData<&'a mut F>,
+}
+
+impl<'a, F: FileSystem> NewSuperBlock<'a, F> {
+    /// Wraps the argument of the `fill_super` callback.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` must keep the type invariant during `'a`.
+    pub(super) unsafe fn from_raw(ptr: *mut bindings::super_block) -> Self {
+        // INVARIANT: By this function's requirements.
+        Self {
+            ptr,
+            _borrowed: PhantomData,
+        }
+    }
+
+    /// Gives the superblock its data, and with it what inodes need to be made.
+    ///
+    /// `depth` is the number of filesystems below.
+    pub(crate) fn with_data(self, data: KBox<F::Data>, depth: u32) -> FilledSuperBlock<'a, F> {
+        let sb = self.ptr;
+        // SAFETY: By the type invariant nobody else knows the superblock. The tables are static.
+        unsafe {
+            (*sb).s_fs_info = data.into_foreign();
+            (*sb).s_op = SuperTable::<F>::TABLE;
+            // CAST: A few at most; flags and magic numbers are narrow.
+            (*sb).s_stack_depth = depth as c_int;
+            (*sb).s_maxbytes = bindings::ROVL_MAX_LFS_FILESIZE;
+            (*sb).s_magic = F::MAGIC;
+            (*sb).s_iflags |= (bindings::SB_I_SKIP_SYNC | bindings::SB_I_NOUMASK) as c_ulong;
+            bindings::set_default_d_op(sb, DentryTable::<F>::TABLE);
+        }
+        // INVARIANT: `s_fs_info` owns the data now.
+        FilledSuperBlock {
+            ptr: sb,
+            _borrowed: PhantomData,
+        }
+    }
+}
+
+/// A superblock that is being made, and has its data, but no root.
+///
+/// Dropped without having been given a root, it drops the data.
+///
+/// # Invariants
+///
+/// Valid, `s_fs_info` owns an `F::Data`, `s_root` is null, and only the current task knows it.
+pub(crate) struct FilledSuperBlock<'a, F: FileSystem> {
+    ptr: *mut bindings::super_block,
+    _borrowed: PhantomData<&'a mut F>,
+}
+
+impl<F: FileSystem> FilledSuperBlock<'_, F> {
+    /// Forbids all changes.
+    pub(crate) fn make_read_only(&mut self) {
+        // SAFETY: By the type invariant nobody else knows the superblock.
+        unsafe { (*self.ptr).s_flags |= bindings::ROVL_SB_RDONLY as c_ulong };
+    }
+
+    /// Sets the finest step of timestamps, in nanoseconds.
+    pub(crate) fn set_time_granularity(&mut self, nanoseconds: u32) {
+        // SAFETY: By the type invariant nobody else knows the superblock.
+        unsafe { (*self.ptr).s_time_gran = nanoseconds };
+    }
+
+    /// Makes `inode` the root, which completes the superblock.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn set_root(self, inode: ARef<Inode<F>>) -> Result {
+        // SAFETY: The inode's reference is handed over, also when this fails.
+        let root = unsafe { bindings::d_make_root(ARef::into_raw(inode).as_ptr().cast()) };
+        if root.is_null() {
+            return Err(ENOMEM);
+        }
+        // SAFETY: By the type invariant nobody else knows the superblock.
+        unsafe { (*self.ptr).s_root = root };
+        // From here on the superblock drops its data itself, when it is killed.
+        core::mem::forget(self);
+        Ok(())
+    }
+}
+
+impl<F: FileSystem> core::ops::Deref for FilledSuperBlock<'_, F> {
+    type Target = SuperBlock<F>;
+
+    fn deref(&self) -> &SuperBlock<F> {
+        // SAFETY: The superblock is valid and has its data by the type invariant.
+        unsafe { SuperBlock::from_raw(self.ptr) }
+    }
+}
+
+impl<F: FileSystem> Drop for FilledSuperBlock<'_, F> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant `s_fs_info` owns the data, and there is nobody to use it: there
+        // are no inodes left, since whoever made one has dropped it.
+        drop(unsafe { <KBox<F::Data>>::from_foreign((*self.ptr).s_fs_info) });
+        // SAFETY: The superblock is valid.
+        unsafe { (*self.ptr).s_fs_info = ptr::null_mut() };
+    }
+}
+
+/// A device number that no device has, to tell filesystems apart by.
+///
+/// # Invariants
+///
+/// The number is allocated to us.
+pub(crate) struct AnonymousDevice(bindings::dev_t);
+
+impl AnonymousDevice {
+    /// Allocates a number.
+    ///
+    /// # Errors
+    ///
+    /// `EMFILE` if there is none left, `ENOMEM`.
+    pub(crate) fn allocate() -> Result<Self> {
+        let mut number = 0;
+        // SAFETY: There is room for the result.
+        to_result(unsafe { bindings::get_anon_bdev(&mut number) })?;
+        // INVARIANT: Just allocated.
+        Ok(Self(number))
+    }
+
+    /// The number.
+    pub(crate) fn number(&self) -> u32 {
+        self.0
+    }
+}
+
+impl Drop for AnonymousDevice {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant the number is ours.
+        unsafe { bindings::free_anon_bdev(self.0) };
+    }
+}
+
+/// Size of an inode with its node, in bytes.
+pub(super) const fn inode_size<F: FileSystem>() -> usize {
+    core::mem::size_of::<WithNode<F>>()
+}

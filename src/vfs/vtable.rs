@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The VFS's tables of callbacks.
+//!
+//! For each there is a trait of safe methods that a filesystem implements, private trampolines that turn
+//! C's arguments into typed ones and the result back, and the constant table.
+
+pub(crate) mod dentry;
+pub(crate) mod file;
+pub(crate) mod inode;
+pub(crate) mod superblock;

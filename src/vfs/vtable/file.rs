@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Callbacks of open files and directories.
+//!
+//! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h).
+
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
+use kernel::{
+    error::{
+        from_result,
+        VTABLE_DEFAULT_ERROR, //
+    },
+    iov::IovIterDest,
+    mm::virt::VmaNew,
+    prelude::*,
+    types::ForeignOwnable, //
+};
+
+use crate::{
+    bindings,
+    vfs::{
+        file::{
+            File,
+            Iocb,
+            Splice,
+            Whence, //
+        },
+        inode::Inode,
+        readdir::Emitter,
+        FileSystem, //
+    },
+};
+
+/// What each open file owns, as callbacks see it.
+pub(crate) type Handle<'a, T> = <<T as FileOps>::Handle as ForeignOwnable>::Borrowed<'a>;
+
+/// What a filesystem does with open files.
+#[vtable]
+pub(crate) trait FileOps {
+    /// The filesystem.
+    type Fs: FileSystem;
+
+    /// What each open file owns.
+    type Handle: ForeignOwnable + Send + Sync;
+
+    /// Opens the file.
+    ///
+    /// # Errors
+    ///
+    /// What a filesystem below says.
+    fn open(inode: &Inode<Self::Fs>, file: &File<Self::Fs>) -> Result<Self::Handle>;
+
+    /// Seeks, and returns the new position, which is set in `file` too.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`, `ENXIO`, and what a filesystem below says.
+    fn llseek(
+        file: &File<Self::Fs>,
+        handle: Handle<'_, Self>,
+        offset: i64,
+        whence: Whence,
+    ) -> Result<i64>;
+
+    /// Reads.
+    ///
+    /// # Errors
+    ///
+    /// What a filesystem below says.
+    fn read_iter(
+        file: &File<Self::Fs>,
+        handle: Handle<'_, Self>,
+        iocb: &mut Iocb<'_>,
+        to: &mut IovIterDest<'_>,
+    ) -> Result<usize> {
+        let _ = (file, handle, iocb, to);
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Moves data into a pipe.
+    ///
+    /// # Errors
+    ///
+    /// What a filesystem below says.
+    fn splice_read(
+        file: &File<Self::Fs>,
+        handle: Handle<'_, Self>,
+        position: &mut i64,
+        splice: Splice,
+    ) -> Result<usize> {
+        let _ = (file, handle, position, splice);
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Maps the file into memory.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV`, and what a filesystem below says.
+    fn mmap(file: &File<Self::Fs>, handle: Handle<'_, Self>, vma: &VmaNew) -> Result {
+        let _ = (file, handle, vma);
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Emits names of a directory. The directory is locked, shared.
+    ///
+    /// # Errors
+    ///
+    /// What a filesystem below says.
+    fn iterate(
+        file: &File<Self::Fs>,
+        handle: Handle<'_, Self>,
+        emitter: &mut Emitter<'_>,
+    ) -> Result {
+        let _ = (file, handle, emitter);
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+}
+
+/// The table for `T`.
+pub(super) struct FileTable<T>(PhantomData<T>);
+
+impl<T: FileOps> FileTable<T> {
+    /// The table.
+    ///
+    /// The owner is left out: a mount keeps the module, and an open file keeps the mount.
+    pub(super) const TABLE: &'static bindings::file_operations = &bindings::file_operations {
+        open: Some(Self::open),
+        release: Some(Self::release),
+        llseek: Some(Self::llseek),
+        read: if T::HAS_ITERATE {
+            Some(bindings::generic_read_dir)
+        } else {
+            None
+        },
+        read_iter: if T::HAS_READ_ITER {
+            Some(Self::read_iter)
+        } else {
+            None
+        },
+        splice_read: if T::HAS_SPLICE_READ {
+            Some(Self::splice_read)
+        } else {
+            None
+        },
+        mmap: if T::HAS_MMAP { Some(Self::mmap) } else { None },
+        iterate_shared: if T::HAS_ITERATE {
+            Some(Self::iterate)
+        } else {
+            None
+        },
+        setlease: Some(bindings::rovl_generic_setlease),
+        ..pin_init::zeroed()
+    };
+
+    /// What `open` left with the file.
+    ///
+    /// # Safety
+    ///
+    /// `file` must have been opened by `Self::open`, and not be released, during `'a`.
+    #[inline]
+    unsafe fn handle<'a>(file: *mut bindings::file) -> Handle<'a, T> {
+        // SAFETY: By this function's requirements.
+        let private = unsafe { (*file).private_data };
+        // SAFETY: `open` put an owned `T::Handle` there, and `release` has not taken it back.
+        unsafe { T::Handle::borrow(private) }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS with an inode of `T::Fs`, and a file that is being opened.
+    unsafe extern "C" fn open(inode: *mut bindings::inode, raw: *mut bindings::file) -> c_int {
+        from_result(|| {
+            // SAFETY: By the callback's contract.
+            let inode = unsafe { Inode::from_raw(inode) };
+            // SAFETY: By the callback's contract.
+            let file = unsafe { File::from_raw(raw) };
+            let handle = T::open(inode, file)?;
+            // SAFETY: By the callback's contract nobody else uses the file yet.
+            unsafe { (*raw).private_data = handle.into_foreign() };
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS, once, with a file that was opened by `Self::open`.
+    unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
+        // SAFETY: By the callback's contract.
+        let private = unsafe { (*file).private_data };
+        // SAFETY: `open` put it there, and nobody uses the file any more.
+        drop(unsafe { T::Handle::from_foreign(private) });
+        0
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS with a file that was opened by `Self::open`.
+    unsafe extern "C" fn llseek(
+        raw: *mut bindings::file,
+        offset: bindings::loff_t,
+        whence: c_int,
+    ) -> bindings::loff_t {
+        from_result(|| {
+            // SAFETY: By the callback's contract.
+            let (file, handle) = unsafe { (File::from_raw(raw), Self::handle(raw)) };
+            T::llseek(file, handle, offset, Whence::from_raw(whence))
+        })
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS with a request for a file that was opened by `Self::open`.
+    unsafe extern "C" fn read_iter(
+        iocb: *mut bindings::kiocb,
+        to: *mut bindings::iov_iter,
+    ) -> isize {
+        from_result(|| {
+            let iocb = NonNull::new(iocb).ok_or(EINVAL)?;
+            // SAFETY: By the callback's contract.
+            let raw = unsafe { (*iocb.as_ptr()).ki_filp };
+            // SAFETY: By the callback's contract.
+            let (file, handle) = unsafe { (File::from_raw(raw), Self::handle(raw)) };
+            // SAFETY: By the callback's contract.
+            let to = unsafe { IovIterDest::from_raw(to) };
+            if to.is_empty() {
+                return Ok(0);
+            }
+            // SAFETY: By the callback's contract.
+            let mut iocb = unsafe { Iocb::from_raw(iocb) };
+            let read = T::read_iter(file, handle, &mut iocb, to)?;
+            isize::try_from(read).map_err(|_| EOVERFLOW)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS with a file that was opened by `Self::open`, a position and a pipe.
+    unsafe extern "C" fn splice_read(
+        raw: *mut bindings::file,
+        position: *mut bindings::loff_t,
+        pipe: *mut bindings::pipe_inode_info,
+        len: usize,
+        flags: c_uint,
+    ) -> isize {
+        from_result(|| {
+            // SAFETY: By the callback's contract.
+            let (file, handle) = unsafe { (File::from_raw(raw), Self::handle(raw)) };
+            let splice = Splice {
+                pipe: NonNull::new(pipe).ok_or(EINVAL)?,
+                len,
+                flags,
+            };
+            // SAFETY: By the callback's contract.
+            let position = unsafe { &mut *position };
+            let moved = T::splice_read(file, handle, position, splice)?;
+            isize::try_from(moved).map_err(|_| EOVERFLOW)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS with a file that was opened by `Self::open`, and an area that is being set up.
+    unsafe extern "C" fn mmap(
+        raw: *mut bindings::file,
+        vma: *mut bindings::vm_area_struct,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: By the callback's contract.
+            let (file, handle) = unsafe { (File::from_raw(raw), Self::handle(raw)) };
+            // SAFETY: By the callback's contract.
+            T::mmap(file, handle, unsafe { VmaNew::from_raw(vma) })?;
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS with a directory that was opened by `Self::open`, and is locked.
+    unsafe extern "C" fn iterate(
+        raw: *mut bindings::file,
+        ctx: *mut bindings::dir_context,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: By the callback's contract.
+            let (file, handle) = unsafe { (File::from_raw(raw), Self::handle(raw)) };
+            let ctx = NonNull::new(ctx).ok_or(EINVAL)?;
+            // SAFETY: By the callback's contract.
+            let mut emitter = unsafe { Emitter::from_raw(ctx) };
+            T::iterate(file, handle, &mut emitter)?;
+            Ok(0)
+        })
+    }
+}

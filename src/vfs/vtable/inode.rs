@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Callbacks of inodes, for each kind of file.
+//!
+//! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h).
+
+use core::{
+    marker::PhantomData,
+    ptr, //
+};
+use kernel::{
+    error::{
+        from_result,
+        VTABLE_DEFAULT_ERROR, //
+    },
+    prelude::*,
+    sync::aref::ARef, //
+};
+
+use super::file::{
+    FileOps,
+    FileTable, //
+};
+use crate::{
+    bindings,
+    vfs::{
+        attr::{
+            Stat,
+            StatRequest, //
+        },
+        dentry::{
+            Dentry,
+            Unhashed, //
+        },
+        inode::{
+            Access,
+            FileType,
+            Inode, //
+        },
+        mount::Idmap,
+        AnyFs,
+        FileSystem, //
+    },
+};
+
+/// What a filesystem does with inodes.
+#[vtable]
+pub(crate) trait InodeOps {
+    /// The filesystem.
+    type Fs: FileSystem;
+
+    /// Looks a name up in a directory. The directory is locked, shared or exclusively.
+    ///
+    /// # Errors
+    ///
+    /// Anything but `ENOENT`: a name that does not exist is spliced without an inode.
+    fn lookup(
+        dir: &Inode<Self::Fs>,
+        name: Unhashed<'_, Self::Fs>,
+    ) -> Result<Option<ARef<Dentry<Self::Fs>>>> {
+        let _ = (dir, name);
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Tells the attributes.
+    ///
+    /// # Errors
+    ///
+    /// What a filesystem below says.
+    fn getattr(
+        idmap: &Idmap,
+        dentry: &Dentry<Self::Fs>,
+        stat: &mut Stat,
+        request: StatRequest,
+    ) -> Result {
+        let _ = (idmap, dentry, stat, request);
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Whether the current task may do what `access` says. May be called under the RCU read lock, which
+    /// `access` then tells to those who would block.
+    ///
+    /// # Errors
+    ///
+    /// `EACCES` and others; `ECHILD` if it cannot be told without blocking.
+    fn permission(idmap: &Idmap, inode: &Inode<Self::Fs>, access: Access) -> Result {
+        let _ = (idmap, inode, access);
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Finds the target of a symlink.
+    ///
+    /// # Errors
+    ///
+    /// What a filesystem below says.
+    fn get_link<'a>(
+        dentry: &'a Dentry<Self::Fs>,
+        later: &'a mut LinkCleanup,
+    ) -> Result<LinkTarget<'a>> {
+        let _ = (dentry, later);
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+}
+
+/// What has to be done when a symlink's target is used no more.
+#[repr(transparent)]
+pub(crate) struct LinkCleanup(bindings::delayed_call);
+
+/// The target of a symlink, a C string that lives as long as the cleanup is not done.
+pub(crate) struct LinkTarget<'a>(*const c_char, PhantomData<&'a LinkCleanup>);
+
+impl Dentry<AnyFs> {
+    /// The target of this symlink of a filesystem below.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if it is none, and what the filesystem says.
+    pub(crate) fn link_target<'a>(&'a self, later: &'a mut LinkCleanup) -> Result<LinkTarget<'a>> {
+        // SAFETY: Both are valid.
+        let target = unsafe { bindings::vfs_get_link(self.as_ptr(), &mut later.0) };
+        let target = kernel::error::from_err_ptr(target.cast_mut())?;
+        Ok(LinkTarget(target, PhantomData))
+    }
+}
+
+/// The callbacks of each kind of file.
+pub(crate) trait InodeTables {
+    /// The filesystem.
+    type Fs: FileSystem;
+    /// For directories.
+    type Directory: InodeOps<Fs = Self::Fs>;
+    /// For open directories.
+    type DirectoryFile: FileOps<Fs = Self::Fs>;
+    /// For regular files.
+    type Regular: InodeOps<Fs = Self::Fs>;
+    /// For open regular files.
+    type RegularFile: FileOps<Fs = Self::Fs>;
+    /// For symlinks.
+    type Symlink: InodeOps<Fs = Self::Fs>;
+    /// For device nodes, FIFOs and sockets.
+    type Special: InodeOps<Fs = Self::Fs>;
+
+    /// Puts the callbacks that fit its kind into a new inode.
+    fn install(inode: &Inode<Self::Fs>)
+    where
+        Self: Sized,
+    {
+        install::<Self>(inode);
+    }
+}
+
+/// For O_DIRECT, opening checks that there is a `direct_IO`; the reads themselves go to the file below.
+const ADDRESS_SPACE: &bindings::address_space_operations = &bindings::address_space_operations {
+    direct_IO: Some(bindings::noop_direct_IO),
+    ..pin_init::zeroed()
+};
+
+fn install<T: InodeTables>(inode: &Inode<T::Fs>) {
+    let raw = inode.as_ptr();
+    let ops = match inode.file_type() {
+        FileType::Directory => InodeTable::<T::Directory>::TABLE,
+        FileType::Regular => InodeTable::<T::Regular>::TABLE,
+        FileType::Symlink => InodeTable::<T::Symlink>::TABLE,
+        FileType::CharDevice | FileType::Special => InodeTable::<T::Special>::TABLE,
+    };
+    // SAFETY: The inode is new: only its maker uses it. All tables are static.
+    unsafe { (*raw).i_op = ops };
+    match inode.file_type() {
+        // SAFETY: As above.
+        FileType::Directory => unsafe {
+            (*raw).__bindgen_anon_3.i_fop = FileTable::<T::DirectoryFile>::TABLE;
+        },
+        // SAFETY: As above.
+        FileType::Regular => unsafe {
+            (*raw).__bindgen_anon_3.i_fop = FileTable::<T::RegularFile>::TABLE;
+            (*(*raw).i_mapping).a_ops = ADDRESS_SPACE;
+        },
+        FileType::Symlink => (),
+        // SAFETY: As above.
+        FileType::CharDevice | FileType::Special => unsafe {
+            bindings::init_special_inode(raw, (*raw).i_mode, (*raw).i_rdev);
+        },
+    }
+}
+
+/// The table for `T`.
+struct InodeTable<T>(PhantomData<T>);
+
+impl<T: InodeOps> InodeTable<T> {
+    const TABLE: &'static bindings::inode_operations = &bindings::inode_operations {
+        lookup: if T::HAS_LOOKUP {
+            Some(Self::lookup)
+        } else {
+            None
+        },
+        getattr: if T::HAS_GETATTR {
+            Some(Self::getattr)
+        } else {
+            None
+        },
+        permission: if T::HAS_PERMISSION {
+            Some(Self::permission)
+        } else {
+            None
+        },
+        get_link: if T::HAS_GET_LINK {
+            Some(Self::get_link)
+        } else {
+            None
+        },
+        ..pin_init::zeroed()
+    };
+
+    /// # Safety
+    ///
+    /// Called by the VFS with a locked directory of `T::Fs` and a dentry in lookup in it.
+    unsafe extern "C" fn lookup(
+        dir: *mut bindings::inode,
+        dentry: *mut bindings::dentry,
+        _flags: c_uint,
+    ) -> *mut bindings::dentry {
+        // SAFETY: By the callback's contract.
+        let dir = unsafe { Inode::from_raw(dir) };
+        // SAFETY: By the callback's contract.
+        let name = unsafe { Unhashed::from_raw(dentry) };
+        match T::lookup(dir, name) {
+            Ok(None) => ptr::null_mut(),
+            Ok(Some(found)) => ARef::into_raw(found).as_ptr().cast(),
+            Err(error) => error.to_ptr(),
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS with a path on `T::Fs`, and room for the result.
+    unsafe extern "C" fn getattr(
+        idmap: *mut bindings::mnt_idmap,
+        path: *const bindings::path,
+        stat: *mut bindings::kstat,
+        mask: u32,
+        flags: c_uint,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: By the callback's contract.
+            let idmap = unsafe { Idmap::from_raw(idmap) };
+            // SAFETY: By the callback's contract.
+            let dentry = unsafe { Dentry::from_raw((*path).dentry) };
+            // SAFETY: By the callback's contract.
+            let stat = unsafe { Stat::from_raw(stat) };
+            T::getattr(idmap, dentry, stat, StatRequest::from_raw(mask, flags))?;
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS with an inode of `T::Fs` that is held or, if the mask has `MAY_NOT_BLOCK`,
+    /// protected by RCU.
+    unsafe extern "C" fn permission(
+        idmap: *mut bindings::mnt_idmap,
+        inode: *mut bindings::inode,
+        mask: c_int,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: By the callback's contract.
+            let idmap = unsafe { Idmap::from_raw(idmap) };
+            // SAFETY: By the callback's contract.
+            let inode = unsafe { Inode::from_raw(inode) };
+            T::permission(idmap, inode, Access::from_raw(mask))?;
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS with a dentry of `T::Fs`, or null under RCU.
+    unsafe extern "C" fn get_link(
+        dentry: *mut bindings::dentry,
+        _inode: *mut bindings::inode,
+        later: *mut bindings::delayed_call,
+    ) -> *const c_char {
+        if dentry.is_null() {
+            return ECHILD.to_ptr::<c_char>();
+        }
+        // SAFETY: By the callback's contract.
+        let dentry = unsafe { Dentry::from_raw(dentry) };
+        // SAFETY: By the callback's contract; this is a transparent wrapper.
+        let later = unsafe { &mut *later.cast::<LinkCleanup>() };
+        match T::get_link(dentry, later) {
+            Ok(target) => target.0,
+            Err(error) => error.to_ptr::<c_char>(),
+        }
+    }
+}

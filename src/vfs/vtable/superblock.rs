@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Callbacks of a superblock.
+//!
+//! C header: [`include/linux/fs/super_types.h`](srctree/include/linux/fs/super_types.h).
+
+use core::{
+    marker::PhantomData,
+    ptr, //
+};
+use kernel::{
+    error::from_result,
+    prelude::*,
+    types::ForeignOwnable, //
+};
+
+use crate::{
+    bindings,
+    vfs::{
+        attr::StatFs,
+        dentry::Dentry,
+        inode::{
+            Inode,
+            Node, //
+        },
+        seq::OptionWriter,
+        slab,
+        superblock::SuperBlock,
+        FileSystem, //
+    },
+};
+
+/// What a filesystem does with a superblock. Nodes are made and released by the trait [`Node`].
+pub(crate) trait SuperOps {
+    /// The filesystem.
+    type Fs: FileSystem;
+
+    /// Tells the figures of the filesystem.
+    ///
+    /// # Errors
+    ///
+    /// What a filesystem below says.
+    fn statfs(sb: &SuperBlock<Self::Fs>, stat: &mut StatFs) -> Result;
+
+    /// Prints the mount options.
+    ///
+    /// # Errors
+    ///
+    /// None are expected.
+    fn show_options(sb: &SuperBlock<Self::Fs>, to: &OptionWriter) -> Result;
+}
+
+/// The table for `F`.
+pub(in crate::vfs) struct SuperTable<F>(PhantomData<F>);
+
+impl<F: FileSystem> SuperTable<F> {
+    /// The table.
+    pub(in crate::vfs) const TABLE: &'static bindings::super_operations =
+        &bindings::super_operations {
+            alloc_inode: Some(Self::alloc_inode),
+            destroy_inode: Some(Self::destroy_inode),
+            free_inode: Some(Self::free_inode),
+            drop_inode: Some(bindings::inode_just_drop),
+            put_super: Some(Self::put_super),
+            statfs: Some(Self::statfs),
+            show_options: Some(Self::show_options),
+            ..pin_init::zeroed()
+        };
+
+    /// # Safety
+    ///
+    /// Called by the VFS with a superblock of `F`.
+    unsafe extern "C" fn alloc_inode(sb: *mut bindings::super_block) -> *mut bindings::inode {
+        // SAFETY: By the callback's contract; the cache exists as long as the type is registered, and
+        // that is at least as long as it has a superblock.
+        unsafe { slab::allocate::<F>(sb) }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS, once, with an inode of `F` that nobody refers to.
+    unsafe extern "C" fn destroy_inode(inode: *mut bindings::inode) {
+        // SAFETY: By the callback's contract. The last reference is gone, but nobody can make a new one,
+        // and the memory stays until `free_inode`.
+        unsafe { Inode::<F>::from_raw(inode) }.node().release();
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS, once, an RCU grace period after `destroy_inode`.
+    unsafe extern "C" fn free_inode(inode: *mut bindings::inode) {
+        // SAFETY: By the callback's contract.
+        unsafe { slab::free::<F>(inode) };
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS, once, with a superblock that had a root, when all inodes are gone.
+    unsafe extern "C" fn put_super(sb: *mut bindings::super_block) {
+        // SAFETY: By the callback's contract, and `s_fs_info` was filled before there was a root.
+        let data = unsafe { (*sb).s_fs_info };
+        // SAFETY: There is nobody left to use the superblock.
+        unsafe { (*sb).s_fs_info = ptr::null_mut() };
+        // SAFETY: By the invariant of `SuperBlock` this is an owned box.
+        drop(unsafe { <KBox<F::Data>>::from_foreign(data) });
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS with a dentry of `F`, and room for the result.
+    unsafe extern "C" fn statfs(
+        dentry: *mut bindings::dentry,
+        stat: *mut kernel::bindings::kstatfs,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: By the callback's contract.
+            let dentry = unsafe { Dentry::<F>::from_raw(dentry) };
+            // SAFETY: By the callback's contract.
+            let stat = unsafe { StatFs::from_raw(stat.cast()) };
+            F::SuperOps::statfs(dentry.superblock(), stat)?;
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS with a dentry of `F`, and a place to print to.
+    unsafe extern "C" fn show_options(
+        to: *mut bindings::seq_file,
+        dentry: *mut bindings::dentry,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: By the callback's contract.
+            let dentry = unsafe { Dentry::<F>::from_raw(dentry) };
+            // SAFETY: By the callback's contract.
+            let to = unsafe { OptionWriter::from_raw(to) };
+            F::SuperOps::show_options(dentry.superblock(), to)?;
+            Ok(0)
+        })
+    }
+}
