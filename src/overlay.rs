@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub(crate) mod attr;
+mod cache;
 pub(crate) mod fs;
 pub(crate) mod io;
 pub(crate) mod layer;

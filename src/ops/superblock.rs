@@ -29,6 +29,14 @@ impl SuperOps for Ops {
         attr::statfs(sb.data(), stat)
     }
 
+    fn reclaimable(sb: &SuperBlock<Overlay>) -> usize {
+        sb.data().reclaimable()
+    }
+
+    fn reclaim(sb: &SuperBlock<Overlay>, pages: usize) -> usize {
+        sb.data().reclaim(pages)
+    }
+
     fn show_options(sb: &SuperBlock<Overlay>, to: &OptionWriter) -> Result {
         let paths = sb.data().paths();
         to.option(c"lowerdir", &paths.lowerdir);

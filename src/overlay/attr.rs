@@ -31,6 +31,7 @@ use crate::vfs::{
         Inode, //
     },
     mount::Idmap,
+    path::PathRef,
     superblock::SuperBlock,
     AnyFs,
     FileSystem, //
@@ -97,9 +98,18 @@ pub(crate) fn getattr(
 fn lower_number(instance: &Instance, node: &Node) -> Result<u64> {
     let lower = node.lower().first().ok_or(EIO)?;
     let layer = instance.layers().get(lower.layer())?;
-    let mut stat = Stat::empty();
     let dentry = LowerObject::dentry(lower).ok_or(EIO)?;
-    stat.fill_from(&layer.path(dentry), StatRequest::NUMBER)?;
+    number_of(&layer.path(dentry))
+}
+
+/// The inode number of an object of a layer.
+///
+/// # Errors
+///
+/// What the layer's filesystem says.
+pub(super) fn number_of(path: &PathRef<'_>) -> Result<u64> {
+    let mut stat = Stat::empty();
+    stat.fill_from(path, StatRequest::NUMBER)?;
     Ok(stat.number())
 }
 
@@ -132,10 +142,7 @@ pub(super) fn shown_number(inode: &Inode<Overlay>) -> Result<u64> {
     if shows_lower_number(instance, node, inode.is_directory()) {
         return lower_number(instance, node);
     }
-    let mut stat = Stat::empty();
-    let real = node.real(instance.layers()).ok_or(EIO)?;
-    stat.fill_from(&real, StatRequest::NUMBER)?;
-    Ok(stat.number())
+    number_of(&node.real(instance.layers()).ok_or(EIO)?)
 }
 
 /// Checks the mounter's right to do what `access` says with the object below. The caller has checked the

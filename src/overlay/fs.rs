@@ -6,6 +6,7 @@
 
 use kernel::{
     cred::Credential,
+    prelude::*,
     str::CString,
     sync::{
         aref::ARef,
@@ -13,10 +14,14 @@ use kernel::{
             ordering::Relaxed,
             Atomic, //
         },
+        Arc, //
     }, //
 };
 
-use super::layer::Layers;
+use super::{
+    cache::ListingCache,
+    layer::Layers, //
+};
 use crate::{
     model::hash::Seed,
     vfs::{
@@ -49,20 +54,26 @@ pub(crate) struct Instance {
     layers: Layers,
     paths: Paths,
     mounter: ARef<Credential>,
+    listings: Arc<ListingCache>,
     seed: Seed,
     last_number: Atomic<u64>,
 }
 
 impl Instance {
     /// Puts an instance together.
-    pub(super) fn new(layers: Layers, paths: Paths, mounter: ARef<Credential>) -> Self {
-        Self {
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(super) fn new(layers: Layers, paths: Paths, mounter: ARef<Credential>) -> Result<Self> {
+        Ok(Self {
             layers,
             paths,
             mounter,
+            listings: ListingCache::new()?,
             seed: Seed::new(random::number(), random::number()),
             last_number: Atomic::new(1),
-        }
+        })
     }
 
     /// The layers.
@@ -88,6 +99,21 @@ impl Instance {
         Override::enter(&self.mounter)
     }
 
+    /// The listings that are kept.
+    pub(super) fn listings(&self) -> &Arc<ListingCache> {
+        &self.listings
+    }
+
+    /// How much memory could be freed, in pages.
+    pub(crate) fn reclaimable(&self) -> usize {
+        self.listings.pages()
+    }
+
+    /// Frees at least `pages` if that is possible. Returns how many were freed.
+    pub(crate) fn reclaim(&self, pages: usize) -> usize {
+        self.listings.shrink(pages)
+    }
+
     /// The key of the hash of names in listings.
     pub(super) fn seed(&self) -> Seed {
         self.seed
@@ -97,5 +123,11 @@ impl Instance {
     pub(super) fn next_number(&self) -> u64 {
         // Zero stands for no inode at all; a counter of 64 bits does not come round to it.
         self.last_number.fetch_add(1, Relaxed).wrapping_add(1)
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        self.listings.clear();
     }
 }

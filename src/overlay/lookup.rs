@@ -26,6 +26,7 @@ use super::{
     node::{
         DirKind,
         Node,
+        Numbers,
         Objects, //
     },
     stack::{
@@ -256,25 +257,77 @@ fn inode(sb: &SuperBlock<Overlay>, finding: Finding) -> Result<ARef<Inode<Overla
     let (id, real) = finding.top().ok_or(EIO)?;
     let layer = instance.layers().get(id)?;
     let real: ARef<_> = real.into();
-    let kind = dir_kind(layer, &finding, &real);
+    let (kind, numbers) = dir_kind(instance, layer, &finding, &real);
     let number = attr::inode_number(instance, identity(instance, &finding), &real);
-    new.node()
-        .set(Objects::new(finding.upper, finding.lower.finish(), kind));
+    new.node().set(Objects::new(
+        finding.upper,
+        finding.lower.finish(),
+        kind,
+        numbers,
+    ));
     new.finish_like(&layer.path(&real), number)
 }
 
-/// How names will have to be found, if what was found is a directory.
-fn dir_kind(layer: &Layer, finding: &Finding, top: &Dentry<AnyFs>) -> DirKind {
+/// The inode number that `stat(2)` shows for `name` in the directory that `parent` is the node of. `None`
+/// is a name that does not exist.
+///
+/// # Errors
+///
+/// As [`lookup`].
+pub(super) fn listed_number(
+    instance: &Instance,
+    parent: &Node,
+    name: &[u8],
+) -> Result<Option<u64>> {
+    let finding = search(instance, parent, name)?;
+    let Some((id, top)) = finding.top() else {
+        return Ok(None);
+    };
+    let lower = finding.lower.as_slice().first();
+    let shown = match (finding.is_directory, lower) {
+        (true, Some(lower)) => (lower.layer(), lower.dentry().ok_or(EIO)?),
+        _ => (id, top),
+    };
+    let layer = instance.layers().get(shown.0)?;
+    attr::number_of(&layer.path(shown.1)).map(Some)
+}
+
+/// Whether something in the directory `upper` shows another number than upper lists. Where numbers are not
+/// unique as they are, they cannot agree anyway. (C: `ovl_is_impuredir`.)
+fn numbers(instance: &Instance, layer: &Layer, upper: Option<&Dentry<AnyFs>>) -> Numbers {
+    match upper {
+        Some(upper)
+            if instance.layers().same_filesystem() && xattr::is_impure(&layer.path(upper)) =>
+        {
+            Numbers::LookUp
+        }
+        _ => Numbers::AsListed,
+    }
+}
+
+/// How names, and their numbers, will have to be found, if what was found is a directory.
+fn dir_kind(
+    instance: &Instance,
+    layer: &Layer,
+    finding: &Finding,
+    top: &Dentry<AnyFs>,
+) -> (DirKind, Numbers) {
     let is_directory = top
         .inode()
         .is_some_and(|i| i.file_type() == FileType::Directory);
+    if !is_directory {
+        return (DirKind::Plain, Numbers::AsListed);
+    }
+    let numbers = numbers(instance, layer, finding.upper.as_deref());
     let lower = finding.lower.as_slice().len();
     let several = lower > 1 || (lower == 1 && finding.upper.is_some());
-    match finding.whiteouts {
-        WhiteoutForm::Xattr if is_directory => DirKind::MergedWithXattrs,
-        _ if is_directory && (several || xattr::has_origin(&layer.path(top))) => DirKind::Merged,
+    let kind = match finding.whiteouts {
+        WhiteoutForm::Xattr => DirKind::MergedWithXattrs,
+        _ if several || numbers == Numbers::LookUp => DirKind::Merged,
+        _ if xattr::has_origin(&layer.path(top)) => DirKind::Merged,
         _ => DirKind::Plain,
-    }
+    };
+    (kind, numbers)
 }
 
 /// The inode of the root directory: all layers' roots, merged.
@@ -285,7 +338,7 @@ fn dir_kind(layer: &Layer, finding: &Finding, top: &Dentry<AnyFs>) -> DirKind {
 pub(super) fn root(sb: &SuperBlock<Overlay>) -> Result<ARef<Inode<Overlay>>> {
     let instance = sb.data();
     let layers = instance.layers();
-    let upper = layers.upper().map(|layer| layer.root().into());
+    let upper: Option<ARef<_>> = layers.upper().map(|layer| layer.root().into());
     let mut lower = StackBuilder::default();
     let mut kind = DirKind::Merged;
     let last = layers.lower().len().saturating_sub(1);
@@ -298,8 +351,10 @@ pub(super) fn root(sb: &SuperBlock<Overlay>) -> Result<ARef<Inode<Overlay>>> {
         }
     }
     let top = layers.top()?;
+    let numbers = numbers(instance, top, upper.as_deref());
     let new = sb.anonymous_inode()?;
     let number = attr::inode_number(instance, top.root().inode(), top.root());
-    new.node().set(Objects::new(upper, lower.finish(), kind));
+    new.node()
+        .set(Objects::new(upper, lower.finish(), kind, numbers));
     new.finish_like(&top.path(top.root()), number)
 }

@@ -8,8 +8,12 @@
 //! those of the one below; lockdep has classes for each depth.
 //!
 //! 1. the inode's `i_rwsem`, taken by the VFS;
-//! 2. the node's `listing`;
-//! 3. locks of the layers' filesystems.
+//! 2. the lock of the place of its listing (`cache`);
+//! 3. the instance's list of all such places;
+//! 4. locks of the layers' filesystems.
+//!
+//! The second is held while a directory of the layers is read, and memory is allocated. Whoever may run
+//! on behalf of an allocation only tries to take the second and the third.
 
 #![forbid(unsafe_code)]
 
@@ -18,13 +22,19 @@ use kernel::{
     sync::{
         aref::ARef,
         Arc,
-        Mutex,
         SetOnce, //
     },
 };
 
 use super::{
-    fs::Overlay,
+    cache::{
+        ListingCache,
+        Place, //
+    },
+    fs::{
+        Instance,
+        Overlay, //
+    },
     layer::{
         LayerId,
         Layers, //
@@ -39,7 +49,6 @@ use crate::vfs::{
     self,
     dentry::Dentry,
     inode::Inode,
-    lock,
     path::PathRef,
     slot::Slot,
     AnyFs, //
@@ -56,11 +65,21 @@ pub(crate) enum DirKind {
     MergedWithXattrs,
 }
 
+/// Whether a directory in upper lists the inode numbers that `stat(2)` shows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Numbers {
+    /// It does.
+    AsListed,
+    /// Something in it was copied up, and shows the number of where it came from (X4).
+    LookUp,
+}
+
 /// The objects that an inode stands for. Set once, when the inode is made.
 pub(super) struct Objects {
     upper: Slot<Dentry<AnyFs>>,
     lower: LowerStack,
     kind: DirKind,
+    numbers: Numbers,
 }
 
 impl Objects {
@@ -69,11 +88,13 @@ impl Objects {
         upper: Option<ARef<Dentry<AnyFs>>>,
         lower: LowerStack,
         kind: DirKind,
+        numbers: Numbers,
     ) -> Self {
         Self {
             upper: Slot::new(upper),
             lower,
             kind,
+            numbers,
         }
     }
 
@@ -88,11 +109,10 @@ impl Objects {
 #[pin_data]
 pub(crate) struct Node {
     objects: SetOnce<Objects>,
-    /// The merged listing of a directory, once somebody has read it.
-    ///
-    /// The lock makes readers that come at once wait for one of them to make the listing.
-    #[pin]
-    listing: Mutex<Option<Arc<Listing>>>,
+    /// Where the merged listing of a directory is kept, once somebody has read it.
+    listing: SetOnce<Arc<Place>>,
+    /// How deep the instance is stacked.
+    depth: u32,
 }
 
 impl vfs::inode::Node for Node {
@@ -101,7 +121,8 @@ impl vfs::inode::Node for Node {
     fn vacant(depth: u32) -> impl PinInit<Self> {
         pin_init!(Self {
             objects: SetOnce::new(),
-            listing <- Mutex::new(None, c"rovl::Node::listing", lock::node_class(depth)),
+            listing: SetOnce::new(),
+            depth,
         })
     }
 
@@ -109,7 +130,9 @@ impl vfs::inode::Node for Node {
         if let Some(objects) = self.objects.as_ref() {
             objects.release();
         }
-        *self.listing.lock() = None;
+        if let Some(place) = self.listing.as_ref() {
+            place.retire();
+        }
     }
 }
 
@@ -139,6 +162,13 @@ impl Node {
         self.objects
             .as_ref()
             .map_or(DirKind::Plain, |objects| objects.kind)
+    }
+
+    /// Whether the numbers that upper lists have to be looked up.
+    pub(super) fn numbers(&self) -> Numbers {
+        self.objects
+            .as_ref()
+            .map_or(Numbers::AsListed, |objects| objects.numbers)
     }
 
     /// Whether it is made of more than one object. (C: `OVL_TYPE_MERGE`, for a directory.)
@@ -206,14 +236,18 @@ impl Node {
     /// Those of `make`.
     pub(super) fn listing(
         &self,
+        instance: &Instance,
         make: impl FnOnce() -> Result<Arc<Listing>>,
     ) -> Result<Arc<Listing>> {
-        let mut cached = self.listing.lock();
-        if let Some(listing) = &*cached {
-            return Ok(listing.clone());
+        self.place(instance)?.get(make)
+    }
+
+    /// The place for the listing.
+    fn place(&self, instance: &Instance) -> Result<&Place> {
+        if let Some(place) = self.listing.as_ref() {
+            return Ok(place);
         }
-        let listing = make()?;
-        *cached = Some(listing.clone());
-        Ok(listing)
+        ListingCache::make_place(instance.listings(), self.depth, &self.listing)?;
+        self.listing.as_ref().map(|place| &**place).ok_or(EIO)
     }
 }

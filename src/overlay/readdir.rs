@@ -22,10 +22,15 @@ use super::{
         Instance,
         Overlay, //
     },
-    layer::Layer,
+    layer::{
+        Layer,
+        LayerId, //
+    },
+    lookup,
     node::{
         DirKind,
-        Node, //
+        Node,
+        Numbers, //
     },
     xattr,
 };
@@ -161,9 +166,28 @@ pub(crate) fn open(inode: &Inode<Overlay>, file: &File<Overlay>) -> Result<KBox<
 /// What the layers' filesystems say.
 pub(crate) fn iterate(file: &File<Overlay>, dir: &OpenDir, emitter: &mut Emitter<'_>) -> Result {
     match dir {
-        OpenDir::Plain(real) => real.forward_entries(emitter),
+        OpenDir::Plain(real) => emit_plain(file, real, emitter),
         OpenDir::Merged(merged) => merged.emit(file, emitter),
     }
+}
+
+/// Emits the names of a directory of one layer. (C: `ovl_iterate_real`.)
+fn emit_plain(file: &File<Overlay>, real: &LayerFile, emitter: &mut Emitter<'_>) -> Result {
+    let instance = file.inode().superblock().data();
+    if !instance.layers().same_filesystem() {
+        return real.forward_entries(emitter);
+    }
+    let parent = file.dentry().parent();
+    let parent = parent.inode().ok_or(EIO)?;
+    if !parent.node().has_several() {
+        return real.forward_entries(emitter);
+    }
+    // Below a merged directory `..` is not the object that the layer's filesystem lists.
+    let parent_number = attr::shown_number(parent)?;
+    real.forward_entries_renumbered(emitter, &mut |entry| match entry.name {
+        b".." => parent_number,
+        _ => entry.ino,
+    })
 }
 
 /// Seeks in the directory. A merged one knows no other positions than those that it has given out.
@@ -194,19 +218,15 @@ pub(crate) fn llseek(
 
 impl MergedDir {
     /// The listing, which stays the same as long as the directory is open.
-    fn listing(&self, inode: &Inode<Overlay>) -> Result<&Listing> {
+    fn listing(&self, inode: &Inode<Overlay>) -> Result<Arc<Listing>> {
         if let Some(listing) = self.listing.as_ref() {
-            return Ok(listing);
+            return Ok(listing.clone());
         }
         let instance = inode.superblock().data();
         let node = inode.node();
-        let listing = node.listing(|| make_listing(instance, node))?;
-        // If another thread was faster with the same descriptor, its listing is as good.
-        self.listing.populate(listing);
-        self.listing
-            .as_ref()
-            .map(|listing| &**listing)
-            .ok_or(EAGAIN)
+        let listing = node.listing(instance, || make_listing(instance, node))?;
+        self.listing.populate(listing.clone());
+        Ok(listing)
     }
 
     fn emit(&self, file: &File<Overlay>, emitter: &mut Emitter<'_>) -> Result {
@@ -215,7 +235,7 @@ impl MergedDir {
         let start = usize::try_from(emitter.position())?;
         for (position, entry) in listing.entries_from(start) {
             emitter.set_position(i64::try_from(position)?);
-            if is_hidden(inode, &entry) {
+            if entry.state != State::Shown {
                 continue;
             }
             let entry = DirEntry {
@@ -230,27 +250,6 @@ impl MergedDir {
         emitter.set_position(i64::try_from(listing.len().max(start))?);
         Ok(())
     }
-}
-
-/// Whether the name is hidden. Where files may be whiteouts by an attribute, it has to be looked at.
-fn is_hidden(inode: &Inode<Overlay>, entry: &Entry<'_>) -> bool {
-    match entry.state {
-        State::Shown => false,
-        State::Whiteout | State::Gone => true,
-        State::Unchecked => is_hidden_by_xattr(inode, entry).unwrap_or(false),
-    }
-}
-
-fn is_hidden_by_xattr(inode: &Inode<Overlay>, entry: &Entry<'_>) -> Result<bool> {
-    let instance = inode.superblock().data();
-    let found = inode
-        .node()
-        .all()
-        .find(|(id, _)| id.number() == entry.layer);
-    let (id, directory) = found.ok_or(ESTALE)?;
-    let layer = instance.layers().get(id)?;
-    let object = layer.path(directory).lookup(entry.name, Negative::Keep)?;
-    Ok(object.is_none_or(|object| xattr::is_whiteout(&layer.path(&object))))
 }
 
 /// The number to list for the entry.
@@ -282,7 +281,48 @@ fn make_listing(instance: &Instance, node: &Node) -> Result<Arc<Listing>> {
         });
         read_layer(instance, layer, directory, &mut merge)?;
     }
-    Ok(Arc::new(merge.finish()?, GFP_KERNEL_ACCOUNT)?)
+    let mut listing = merge.finish()?;
+    resolve(instance, node, &mut listing)?;
+    Ok(Arc::new(listing, GFP_KERNEL_ACCOUNT)?)
+}
+
+/// Finds out what the layers' listings do not tell: whether a file is a whiteout by an attribute, and the
+/// number that `stat(2)` shows for what was copied up. (C: `ovl_cache_update`, but once for all.)
+fn resolve(instance: &Instance, node: &Node, listing: &mut Listing) -> Result {
+    for position in 0..listing.len() {
+        let Some(entry) = listing.get(position) else {
+            continue;
+        };
+        if entry.state == State::Unchecked {
+            let state = if is_hidden_by_xattr(instance, node, &entry)? {
+                State::Whiteout
+            } else {
+                State::Shown
+            };
+            listing.set_state(position, state);
+            continue;
+        }
+        let is_dots = matches!(entry.name, b"." | b"..");
+        let is_upper = entry.layer == LayerId::Upper.number();
+        if !is_upper || is_dots || node.numbers() == Numbers::AsListed {
+            continue;
+        }
+        match lookup::listed_number(instance, node, entry.name)? {
+            Some(number) => listing.set_ino(position, number),
+            // It went away since it was listed.
+            None => listing.set_state(position, State::Whiteout),
+        }
+    }
+    Ok(())
+}
+
+/// Whether the entry, a file in a directory that may hold such whiteouts, is one.
+fn is_hidden_by_xattr(instance: &Instance, node: &Node, entry: &Entry<'_>) -> Result<bool> {
+    let found = node.all().find(|(id, _)| id.number() == entry.layer);
+    let (id, directory) = found.ok_or(ESTALE)?;
+    let layer = instance.layers().get(id)?;
+    let object = layer.path(directory).lookup(entry.name, Negative::Keep)?;
+    Ok(object.is_none_or(|object| xattr::is_whiteout(&layer.path(&object))))
 }
 
 /// Reads the directory of one layer.

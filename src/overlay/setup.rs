@@ -146,7 +146,7 @@ impl Options {
         let granularity = layers
             .upper()
             .map(|upper| upper.mount().superblock().time_granularity());
-        let instance = Instance::new(layers, paths, mounter.freeze());
+        let instance = Instance::new(layers, paths, mounter.freeze())?;
         let mut sb = sb.with_data(KBox::new(instance, GFP_KERNEL)?, depth);
         // TODO: Upper is only looked at so far. Until it is written to, no overlay can be changed.
         sb.make_read_only();

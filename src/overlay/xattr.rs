@@ -18,6 +18,7 @@ use crate::{
     }, //
 };
 
+const IMPURE: &CStr = c"trusted.overlay.impure";
 const METACOPY: &CStr = c"trusted.overlay.metacopy";
 const OPAQUE: &CStr = c"trusted.overlay.opaque";
 const ORIGIN: &CStr = c"trusted.overlay.origin";
@@ -61,6 +62,12 @@ pub(super) fn is_whiteout_node(inode: &Inode<crate::vfs::AnyFs>) -> bool {
 /// below it now. (C: `ovl_path_check_origin_xattr`.)
 pub(super) fn has_origin(path: &PathRef<'_>) -> bool {
     is_set(path, ORIGIN).unwrap_or(false)
+}
+
+/// Whether the upper directory `path` has something in it that was copied up. (C: `ovl_is_impuredir`.)
+pub(super) fn is_impure(path: &PathRef<'_>) -> bool {
+    let mut value = [0; 1];
+    matches!(path.xattr(IMPURE, &mut value), Ok(Some(b"y")))
 }
 
 /// Whether the file `path` has its data elsewhere. (C: `ovl_check_metacopy_xattr`.)

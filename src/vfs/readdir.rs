@@ -165,4 +165,85 @@ impl LayerFile {
         // SAFETY: Both are valid.
         to_result(unsafe { bindings::iterate_dir(self.as_ptr(), emitter.ctx.as_ptr()) })
     }
+
+    /// As [`LayerFile::forward_entries`], but with the inode numbers that `number` gives for the names.
+    ///
+    /// # Errors
+    ///
+    /// What the filesystem says.
+    pub(crate) fn forward_entries_renumbered<N>(
+        &self,
+        emitter: &mut Emitter<'_>,
+        number: &mut N,
+    ) -> Result
+    where
+        N: FnMut(&DirEntry<'_>) -> u64,
+    {
+        let reader = emitter.ctx.as_ptr();
+        let mut renumberer = Renumberer {
+            ctx: bindings::dir_context {
+                actor: Some(renumber::<N>),
+                // SAFETY: By the invariant of `Emitter`.
+                count: unsafe { (*reader).count },
+                // SAFETY: As above.
+                dt_flags_mask: unsafe { (*reader).dt_flags_mask },
+                ..pin_init::zeroed()
+            },
+            reader: emitter.ctx,
+            number,
+        };
+        // SAFETY: Both are valid, and the context's actor fits it.
+        let result =
+            to_result(unsafe { bindings::iterate_dir(self.as_ptr(), &mut renumberer.ctx) });
+        // SAFETY: By the invariant of `Emitter`.
+        unsafe { (*reader).pos = renumberer.ctx.pos };
+        result
+    }
+}
+
+/// A context whose actor passes names on to a reader, with other inode numbers.
+///
+/// # Invariants
+///
+/// `reader` is valid, and ours to use.
+#[repr(C)]
+struct Renumberer<'a, N> {
+    ctx: bindings::dir_context,
+    reader: NonNull<bindings::dir_context>,
+    number: &'a mut N,
+}
+
+/// # Safety
+///
+/// `ctx` must be the head of a `Renumberer<'_, N>`, and `name` must have `len` bytes. Called by
+/// filesystems from within `iterate_dir`.
+unsafe extern "C" fn renumber<N: FnMut(&DirEntry<'_>) -> u64>(
+    ctx: *mut bindings::dir_context,
+    name: *const c_char,
+    len: c_int,
+    offset: bindings::loff_t,
+    ino: u64,
+    d_type: c_uint,
+) -> bool {
+    // SAFETY: By this function's requirements; `iterate_dir` has lent it to us alone.
+    let this = unsafe { &mut *ctx.cast::<Renumberer<'_, N>>() };
+    let reader = this.reader.as_ptr();
+    // SAFETY: By the type invariant.
+    let actor = unsafe { (*reader).actor };
+    let (Some(actor), Ok(bytes)) = (actor, usize::try_from(len)) else {
+        return false;
+    };
+    let entry = DirEntry {
+        // SAFETY: By this function's requirements.
+        name: unsafe { core::slice::from_raw_parts(name.cast(), bytes) },
+        ino,
+        // CAST: The type is in the lower bits.
+        d_type: d_type as u8,
+    };
+    let number = (this.number)(&entry);
+    // SAFETY: The actor is the reader's own, everything but the number is as it came.
+    let more = unsafe { actor(reader, name, len, offset, number, d_type) };
+    // SAFETY: By the type invariant.
+    this.ctx.count = unsafe { (*reader).count };
+    more
 }

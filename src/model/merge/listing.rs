@@ -109,6 +109,19 @@ impl<B: Buffers> Listing<B> {
         }
     }
 
+    /// Changes the inode number that is listed at a position.
+    pub(crate) fn set_ino(&mut self, position: usize, ino: u64) {
+        if let Some(record) = self.records.as_mut_slice().get_mut(position) {
+            record.ino = ino;
+        }
+    }
+
+    /// Returns how much memory the names and entries take, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        let records = self.len().saturating_mul(core::mem::size_of::<Record>());
+        records.saturating_add(self.names.bytes())
+    }
+
     /// Makes room for one more name of `len` bytes: the next [`Listing::insert`] of such a name
     /// cannot fail.
     ///

@@ -93,6 +93,11 @@ impl<B: Buffers> Names<B> {
         self.bytes.reserve(len)
     }
 
+    /// Returns the length of all names together.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.as_slice().len()
+    }
+
     pub(super) fn add(&mut self, name: &[u8]) -> Result<Name, Full> {
         let place = Name {
             at: u32::try_from(self.bytes.as_slice().len()).map_err(|_| Full)?,

@@ -42,6 +42,13 @@ pub(crate) trait SuperOps {
     /// What a filesystem below says.
     fn statfs(sb: &SuperBlock<Self::Fs>, stat: &mut StatFs) -> Result;
 
+    /// How much memory [`SuperOps::reclaim`] could free, in pages.
+    fn reclaimable(sb: &SuperBlock<Self::Fs>) -> usize;
+
+    /// Frees at least `pages` of memory if that is possible, and returns how many were freed. It must not
+    /// allocate, nor wait for anyone who might.
+    fn reclaim(sb: &SuperBlock<Self::Fs>, pages: usize) -> usize;
+
     /// Prints the mount options.
     ///
     /// # Errors
@@ -64,6 +71,8 @@ impl<F: FileSystem> SuperTable<F> {
             put_super: Some(Self::put_super),
             statfs: Some(Self::statfs),
             show_options: Some(Self::show_options),
+            nr_cached_objects: Some(Self::nr_cached_objects),
+            free_cached_objects: Some(Self::free_cached_objects),
             ..pin_init::zeroed()
         };
 
@@ -103,6 +112,36 @@ impl<F: FileSystem> SuperTable<F> {
         unsafe { (*sb).s_fs_info = ptr::null_mut() };
         // SAFETY: By the invariant of `SuperBlock` this is an owned box.
         drop(unsafe { <KBox<F::Data>>::from_foreign(data) });
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS's shrinker with a superblock of `F` that is being used or made.
+    unsafe extern "C" fn nr_cached_objects(
+        sb: *mut bindings::super_block,
+        _control: *mut bindings::shrink_control,
+    ) -> c_long {
+        // SAFETY: By the callback's contract.
+        if unsafe { (*sb).s_root }.is_null() {
+            return 0;
+        }
+        // SAFETY: By the callback's contract, and what has a root has its data too.
+        let sb = unsafe { SuperBlock::<F>::from_raw(sb) };
+        c_long::try_from(F::SuperOps::reclaimable(sb)).unwrap_or(c_long::MAX)
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS's shrinker with a superblock of `F` that has a root, and whose `s_umount` is held.
+    unsafe extern "C" fn free_cached_objects(
+        sb: *mut bindings::super_block,
+        control: *mut bindings::shrink_control,
+    ) -> c_long {
+        // SAFETY: By the callback's contract.
+        let wanted = unsafe { (*control).nr_to_scan };
+        // SAFETY: By the callback's contract.
+        let sb = unsafe { SuperBlock::<F>::from_raw(sb) };
+        c_long::try_from(F::SuperOps::reclaim(sb, wanted)).unwrap_or(c_long::MAX)
     }
 
     /// # Safety
