@@ -41,6 +41,7 @@ use crate::{
             Buffers,
             Full, //
         },
+        kind::FileType,
         merge::{
             self,
             Entry,
@@ -302,9 +303,7 @@ fn resolve(instance: &Instance, node: &Node, listing: &mut Listing) -> Result {
             listing.set_state(position, state);
             continue;
         }
-        let is_dots = matches!(entry.name, b"." | b"..");
-        let is_upper = entry.layer == LayerId::Upper.number();
-        if !is_upper || is_dots || node.numbers() == Numbers::AsListed {
+        if !has_other_number(instance, node, &entry) {
             continue;
         }
         match lookup::listed_number(instance, node, entry.name)? {
@@ -314,6 +313,19 @@ fn resolve(instance: &Instance, node: &Node, listing: &mut Listing) -> Result {
         }
     }
     Ok(())
+}
+
+/// Whether `stat(2)` may show another number for the entry than its layer lists.
+fn has_other_number(instance: &Instance, node: &Node, entry: &Entry<'_>) -> bool {
+    let is_dots = matches!(entry.name, b"." | b"..");
+    if is_dots || entry.layer != LayerId::Upper.number() {
+        return false;
+    }
+    // A directory that is merged shows the number of the uppermost lower one.
+    let may_merge = entry.d_type == FileType::Directory.d_type()
+        && instance.layers().same_filesystem()
+        && !node.lower().is_empty();
+    may_merge || node.numbers() == Numbers::LookUp
 }
 
 /// Whether the entry, a file in a directory that may hold such whiteouts, is one.

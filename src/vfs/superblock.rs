@@ -225,6 +225,7 @@ impl<F: FileSystem> NewInode<F> {
         // dentry. The copying functions read what may change meanwhile as C does.
         unsafe {
             (*inode).i_mode = (*real).i_mode;
+            (*inode).i_rdev = (*real).i_rdev;
             (*inode).i_flags |= bindings::S_NOCMTIME;
             (*inode).i_flags |= (*real).i_flags & COPIED_FLAGS;
             (*inode).i_uid = bindings::rovl_i_uid_into_kuid(idmap, real);
