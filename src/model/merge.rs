@@ -26,6 +26,7 @@ use super::buffer::Full;
 use super::hash::Seed;
 use super::kind::FileType;
 use index::Index;
+use record::Name;
 use record::Names;
 use record::Record;
 
@@ -105,11 +106,19 @@ impl<B: Buffers> Merge<B> {
         };
     }
 
-    /// Adds an entry that the layer lists, unless a layer above has the name.
-    pub(crate) fn add(&mut self, name: &[u8], ino: u64, d_type: u8) -> Result<(), Full> {
+    /// Adds an entry that the layer lists, unless a layer above has a name with the same key.
+    ///
+    /// The key is the name itself, but where case does not matter it is the name with its case folded.
+    pub(crate) fn add(
+        &mut self,
+        name: &[u8],
+        key: &[u8],
+        ino: u64,
+        d_type: u8,
+    ) -> Result<(), Full> {
         let added = match self.layer.position {
-            Position::Above => self.add_above(name, ino, d_type)?,
-            Position::Lowest => self.add_lowest(name, ino, d_type)?,
+            Position::Above => self.add_above(name, key, ino, d_type)?,
+            Position::Lowest => self.add_lowest(name, key, ino, d_type)?,
         };
 
         if added && d_type == FileType::CharDevice.d_type() {
@@ -118,25 +127,26 @@ impl<B: Buffers> Merge<B> {
         Ok(())
     }
 
-    fn add_above(&mut self, name: &[u8], ino: u64, d_type: u8) -> Result<bool, Full> {
-        let hash = self.seed.hash(name);
-        if self.find(hash, name).is_some() {
+    fn add_above(&mut self, name: &[u8], key: &[u8], ino: u64, d_type: u8) -> Result<bool, Full> {
+        let hash = self.seed.hash(key);
+        if self.find(hash, key).is_some() {
             return Ok(false);
         }
 
         self.upper.reserve(1)?;
         self.index.reserve(1, self.upper.as_slice(), &self.names)?;
-        let record = self.record(name, hash, ino, d_type)?;
+        let name = self.names.add(name, key)?;
+        let record = self.record(name, hash, ino, d_type);
         let at = self.upper.as_slice().len();
         self.upper.push(record)?;
         self.index.insert(record.hash, at);
         Ok(true)
     }
 
-    fn add_lowest(&mut self, name: &[u8], ino: u64, d_type: u8) -> Result<bool, Full> {
+    fn add_lowest(&mut self, name: &[u8], key: &[u8], ino: u64, d_type: u8) -> Result<bool, Full> {
         // A directory that is in one layer only needs no hash at all.
         if !self.upper.as_slice().is_empty() {
-            let found = self.find(self.seed.hash(name), name);
+            let found = self.find(self.seed.hash(key), key);
             if let Some(above) = found.and_then(|at| self.upper.as_mut_slice().get_mut(at)) {
                 // Listed twice by the same layer; the first place is as good as any.
                 if above.state != State::Gone {
@@ -148,31 +158,32 @@ impl<B: Buffers> Merge<B> {
         }
 
         self.lowest.reserve(1)?;
-        let record = self.record(name, 0, ino, d_type)?;
+        let name = self.names.add(name, key)?;
+        let record = self.record(name, 0, ino, d_type);
         self.lowest.push(record)?;
         Ok(true)
     }
 
-    fn find(&self, hash: u64, name: &[u8]) -> Option<usize> {
+    fn find(&self, hash: u64, key: &[u8]) -> Option<usize> {
         self.index
-            .find(Record::fold(hash), name, self.upper.as_slice(), &self.names)
+            .find(Record::fold(hash), key, self.upper.as_slice(), &self.names)
     }
 
-    fn record(&mut self, name: &[u8], hash: u64, ino: u64, d_type: u8) -> Result<Record, Full> {
+    fn record(&self, name: Name, hash: u64, ino: u64, d_type: u8) -> Record {
         let state = if self.layer.xwhiteouts && d_type == FileType::Regular.d_type() {
             State::Unchecked
         } else {
             State::Shown
         };
 
-        Ok(Record {
+        Record {
             ino,
             hash: Record::fold(hash),
-            name: self.names.add(name)?,
+            name,
             layer: self.layer.number,
             d_type,
             state,
-        })
+        }
     }
 
     /// Asks for each character device that this layer has brought whether it is a whiteout.

@@ -347,7 +347,7 @@ fn read_layer(
     let path = layer.path(directory);
     let real = LayerFile::open_to_read(&path, OpenFlags::LARGE_FILE, instance.mounter())?;
     real.for_each_entry(&mut |entry: DirEntry<'_>| {
-        Ok(merge.add(entry.name, entry.ino, entry.d_type)?)
+        Ok(merge.add(entry.name, entry.name, entry.ino, entry.d_type)?)
     })?;
     merge.check_whiteouts(|name| {
         let object = match path.lookup(name, Negative::Keep) {

@@ -51,11 +51,11 @@ impl<B: Buffers> Index<B> {
         self.slots.as_slice().is_empty()
     }
 
-    /// Returns the position of the record that has this name.
+    /// Returns the position of the record whose name has this key.
     pub(super) fn find(
         &self,
         hash: u32,
-        name: &[u8],
+        key: &[u8],
         records: &[Record],
         names: &Names<B>,
     ) -> Option<usize> {
@@ -67,7 +67,7 @@ impl<B: Buffers> Index<B> {
                 Some(&at) => usize::try_from(at).ok()?,
             };
             let record = records.get(at)?;
-            if record.hash == hash && names.get(record.name) == name {
+            if record.hash == hash && names.key(record.name) == key {
                 return Some(at);
             }
         }
@@ -102,9 +102,9 @@ impl<B: Buffers> Index<B> {
         self.slots.fill(slots, VACANT)?;
         self.used = 0;
         for (at, record) in records.iter().enumerate() {
-            let name = names.get(record.name);
+            let key = names.key(record.name);
             // A filesystem that lists a name twice is broken, but must not break the table.
-            if self.find(record.hash, name, records, names).is_none() {
+            if self.find(record.hash, key, records, names).is_none() {
                 self.insert(record.hash, at);
             }
         }

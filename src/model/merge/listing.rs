@@ -72,26 +72,26 @@ impl<B: Buffers> Listing<B> {
             .map(|(position, record)| (position, record.entry(&self.names)))
     }
 
-    /// Returns the position of a name, be it listed or a whiteout.
+    /// Returns the position of the name with this key, be it listed or a whiteout.
     ///
     /// Walks over all names as long as [`Listing::reserve`] was never called.
-    pub(crate) fn find(&self, name: &[u8]) -> Option<usize> {
-        let at = self.slot(name)?;
+    pub(crate) fn find(&self, key: &[u8]) -> Option<usize> {
+        let at = self.slot(key)?;
         let record = self.records.as_slice().get(at)?;
         (record.state != State::Gone).then_some(at)
     }
 
-    /// Returns the position of a name, even if it is gone.
-    fn slot(&self, name: &[u8]) -> Option<usize> {
+    /// Returns the position of the name with this key, even if it is gone.
+    fn slot(&self, key: &[u8]) -> Option<usize> {
         let records = self.records.as_slice();
 
         if self.index.is_empty() {
             return records
                 .iter()
-                .position(|record| self.names.get(record.name) == name);
+                .position(|record| self.names.key(record.name) == key);
         }
-        let hash = Record::fold(self.seed.hash(name));
-        self.index.find(hash, name, records, &self.names)
+        let hash = Record::fold(self.seed.hash(key));
+        self.index.find(hash, key, records, &self.names)
     }
 
     /// Notes what a look at an entry has told: that it is a whiteout, or that it is to be shown.
@@ -122,8 +122,9 @@ impl<B: Buffers> Listing<B> {
         records.saturating_add(self.names.bytes())
     }
 
-    /// Makes room for one more name of `len` bytes: the next [`Listing::insert`] of such a name
-    /// cannot fail.
+    /// Makes room for one more name, whose length, and that of its key if it is another, are `len` bytes
+    /// together: the
+    /// next [`Listing::insert`] of such a name cannot fail.
     ///
     /// The first call makes the hash table. It can be done before a lock is taken.
     pub(crate) fn reserve(&mut self, len: usize) -> Result<(), Full> {
@@ -132,7 +133,7 @@ impl<B: Buffers> Listing<B> {
 
         if self.index.is_empty() {
             for record in self.records.as_mut_slice() {
-                record.hash = Record::fold(self.seed.hash(self.names.get(record.name)));
+                record.hash = Record::fold(self.seed.hash(self.names.key(record.name)));
             }
             // INVARIANT: The table is made from all records.
             let all = self.len().checked_add(1).ok_or(Full)?;
@@ -146,12 +147,23 @@ impl<B: Buffers> Listing<B> {
     /// Adds a name of upper, in its former position if it has one, and at the end otherwise.
     /// Returns the position.
     ///
-    /// A name that is listed gets the new number and type: it was renamed over, or copied up.
-    pub(crate) fn insert(&mut self, name: &[u8], ino: u64, d_type: u8) -> Result<usize, Full> {
-        self.reserve(name.len())?;
+    /// A name that is listed gets the new number and type: it was renamed over, or copied up. If it
+    /// differs in case, it is listed in its new form.
+    pub(crate) fn insert(
+        &mut self,
+        name: &[u8],
+        key: &[u8],
+        ino: u64,
+        d_type: u8,
+    ) -> Result<usize, Full> {
+        let key_len = if key == name { 0 } else { key.len() };
+        self.reserve(name.len().checked_add(key_len).ok_or(Full)?)?;
 
-        if let Some(at) = self.slot(name) {
+        if let Some(at) = self.slot(key) {
             if let Some(record) = self.records.as_mut_slice().get_mut(at) {
+                if self.names.get(record.name) != name {
+                    record.name = self.names.add(name, key)?;
+                }
                 record.ino = ino;
                 record.d_type = d_type;
                 record.layer = 0;
@@ -163,8 +175,8 @@ impl<B: Buffers> Listing<B> {
         let at = self.len();
         let record = Record {
             ino,
-            hash: Record::fold(self.seed.hash(name)),
-            name: self.names.add(name)?,
+            hash: Record::fold(self.seed.hash(key)),
+            name: self.names.add(name, key)?,
             layer: 0,
             d_type,
             state: State::Shown,
@@ -175,9 +187,9 @@ impl<B: Buffers> Listing<B> {
         Ok(at)
     }
 
-    /// Takes a name away, and returns the position that it leaves vacant.
-    pub(crate) fn remove(&mut self, name: &[u8]) -> Option<usize> {
-        let at = self.find(name)?;
+    /// Takes the name with this key away, and returns the position that it leaves vacant.
+    pub(crate) fn remove(&mut self, key: &[u8]) -> Option<usize> {
+        let at = self.find(key)?;
 
         self.set_state(at, State::Gone);
         Some(at)
@@ -191,7 +203,7 @@ impl<B: Buffers> Listing<B> {
         for record in self.records.as_slice() {
             if record.state != State::Gone {
                 records.push(Record {
-                    name: names.add(self.names.get(record.name))?,
+                    name: names.add(self.names.get(record.name), self.names.key(record.name))?,
                     ..*record
                 })?;
             }

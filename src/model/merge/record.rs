@@ -43,6 +43,8 @@ pub(crate) struct Entry<'a> {
 pub(super) struct Name {
     at: u32,
     len: u16,
+    /// The length of the key, which stands behind the name, or zero if the name is its own key.
+    key_len: u16,
 }
 
 /// An entry as it is stored.
@@ -98,25 +100,38 @@ impl<B: Buffers> Names<B> {
         self.bytes.as_slice().len()
     }
 
-    pub(super) fn add(&mut self, name: &[u8]) -> Result<Name, Full> {
+    /// Adds a name with the key that it is found by: names with equal keys are the same name.
+    pub(super) fn add(&mut self, name: &[u8], key: &[u8]) -> Result<Name, Full> {
+        let stored_key = if key == name { &[] } else { key };
         let place = Name {
             at: u32::try_from(self.bytes.as_slice().len()).map_err(|_| Full)?,
             len: u16::try_from(name.len()).map_err(|_| Full)?,
+            key_len: u16::try_from(stored_key.len()).map_err(|_| Full)?,
         };
 
+        self.bytes
+            .reserve(name.len().saturating_add(stored_key.len()))?;
         self.bytes.extend(name)?;
+        self.bytes.extend(stored_key)?;
         Ok(place)
     }
 
     pub(super) fn get(&self, name: Name) -> &[u8] {
-        let Ok(at) = usize::try_from(name.at) else {
-            return &[];
-        };
+        self.bytes_at(usize::try_from(name.at).ok(), name.len)
+    }
 
-        self.bytes
-            .as_slice()
-            .get(at..)
-            .and_then(|tail| tail.get(..usize::from(name.len)))
+    pub(super) fn key(&self, name: Name) -> &[u8] {
+        if name.key_len == 0 {
+            return self.get(name);
+        }
+        let at = usize::try_from(name.at).ok();
+        let at = at.and_then(|at| at.checked_add(usize::from(name.len)));
+        self.bytes_at(at, name.key_len)
+    }
+
+    fn bytes_at(&self, at: Option<usize>, len: u16) -> &[u8] {
+        at.and_then(|at| self.bytes.as_slice().get(at..))
+            .and_then(|tail| tail.get(..usize::from(len)))
             .unwrap_or(&[])
     }
 }

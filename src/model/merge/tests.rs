@@ -46,7 +46,7 @@ fn merged(layers: &[Vec<Listed>], xwhiteouts: bool) -> Result<Listing<Heap>, Ful
             xwhiteouts,
         });
         for (at, (name, d_type, _)) in layer.iter().enumerate() {
-            merge.add(name.as_bytes(), ino(number, at), *d_type)?;
+            merge.add(name.as_bytes(), name.as_bytes(), ino(number, at), *d_type)?;
         }
 
         let mut asked = vec![];
@@ -185,7 +185,7 @@ fn the_error_of_a_question_ends_the_walk() {
         xwhiteouts: false,
     });
     for name in [b"a", b"b", b"c"] {
-        merge.add(name, 1, DT_CHR).unwrap();
+        merge.add(name, name, 1, DT_CHR).unwrap();
     }
     let result = merge.check_whiteouts(|_| {
         asked += 1;
@@ -216,8 +216,8 @@ fn a_former_position_is_used_again() {
 
     assert_eq!(listing.remove(b"b"), Some(1));
     assert_eq!((listing.remove(b"b"), listing.gone()), (None, 1));
-    assert_eq!(listing.insert(b"d", 4, DT_REG), Ok(3));
-    assert_eq!(listing.insert(b"b", 5, DT_DIR), Ok(1));
+    assert_eq!(listing.insert(b"d", b"d", 4, DT_REG), Ok(3));
+    assert_eq!(listing.insert(b"b", b"b", 5, DT_DIR), Ok(1));
     assert_eq!(listing.gone(), 0);
     assert_eq!(shown(&listing), ["a", "b", "c", "d"]);
     assert_eq!(listing.get(1).unwrap().d_type, DT_DIR);
@@ -259,6 +259,52 @@ fn patch(names: usize) -> impl Strategy<Value = Patch> {
         4 => (0..names).prop_map(Patch::Remove),
         1 => Just(Patch::Compact),
     ]
+}
+
+/// What the kernel's folding of case does to names of ASCII.
+fn fold(name: &str) -> std::string::String {
+    name.to_ascii_lowercase()
+}
+
+#[test]
+fn a_name_in_another_case_is_the_same_name() {
+    let layers: [&[&str]; 3] = [
+        &["Both", "OnlyTop"],
+        &["BOTH", "Middle", "lower"],
+        &["both", "middle", "Lower", "bottom"],
+    ];
+    let mut merge = Merge::<Heap>::new(Seed::new(1, 2));
+    for (number, layer) in layers.iter().enumerate() {
+        merge.begin(Layer {
+            number: u16::try_from(number).unwrap(),
+            position: if number == 2 {
+                Position::Lowest
+            } else {
+                Position::Above
+            },
+            xwhiteouts: false,
+        });
+        for name in *layer {
+            merge
+                .add(name.as_bytes(), fold(name).as_bytes(), 1, DT_REG)
+                .unwrap();
+        }
+    }
+    let mut listing = merge.finish().unwrap();
+    let names: Vec<_> = listing
+        .entries_from(0)
+        .map(|(_, entry)| std::string::String::from_utf8(entry.name.to_vec()).unwrap())
+        .collect();
+    // In the order of the lowest layer, in the spelling of the uppermost.
+    assert_eq!(names, ["Both", "Middle", "lower", "bottom", "OnlyTop"]);
+
+    listing.reserve(0).unwrap();
+    assert_eq!(listing.find(b"middle"), Some(1));
+    assert_eq!(listing.remove(b"both"), Some(0));
+    assert_eq!(listing.insert(b"bOTH", b"both", 9, DT_REG), Ok(0));
+    assert_eq!(listing.get(0).unwrap().name, b"bOTH");
+    let compact = listing.compacted().unwrap();
+    assert_eq!(compact.find(b"onlytop"), Some(4));
 }
 
 proptest! {
@@ -312,7 +358,7 @@ proptest! {
             match patch {
                 Patch::Insert(name, ino) => {
                     let name = format!("name{name}");
-                    let at = listing.insert(name.as_bytes(), ino, DT_REG).unwrap();
+                    let at = listing.insert(name.as_bytes(), name.as_bytes(), ino, DT_REG).unwrap();
                     let entry = listing.get(at).unwrap();
                     prop_assert_eq!((entry.ino, entry.layer, entry.state), (ino, 0, State::Shown));
                     map.insert(name, ino);
@@ -354,11 +400,11 @@ proptest! {
             let before = outcome(&listing);
             if let Patch::Insert(name, ino) = patch {
                 let name = format!("{name:0100}");
-                if with_budget(0, || listing.insert(name.as_bytes(), ino, DT_REG)).is_err() {
+                if with_budget(0, || listing.insert(name.as_bytes(), name.as_bytes(), ino, DT_REG)).is_err() {
                     prop_assert_eq!(outcome(&listing), before);
                     listing.reserve(name.len()).unwrap();
                     let inserted =
-                        with_budget(0, || listing.insert(name.as_bytes(), ino, DT_REG));
+                        with_budget(0, || listing.insert(name.as_bytes(), name.as_bytes(), ino, DT_REG));
                     prop_assert!(inserted.is_ok());
                 }
             }
