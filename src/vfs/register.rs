@@ -66,6 +66,25 @@ impl<F: FileSystem> Registration<F> {
     }
 }
 
+impl<F: FileSystem> Registration<F> {
+    /// The cache for inodes of the superblock `sb`.
+    ///
+    /// # Safety
+    ///
+    /// `sb` must be a valid superblock of `F`, in use during `'a`.
+    pub(super) unsafe fn cache_of<'a>(sb: *mut bindings::super_block) -> &'a InodeCache<F> {
+        // SAFETY: By this function's requirements. A superblock's type stays registered as long as it is
+        // in use.
+        let fs_type = unsafe { (*sb).s_type };
+        // SAFETY: The structure is the field of a registration, since only that registers types of `F`;
+        // `Opaque` is a transparent wrapper.
+        let registration =
+            unsafe { kernel::container_of!(Opaque::cast_from(fs_type), Self, fs_type) };
+        // SAFETY: As above; the registration is pinned until the type is unregistered.
+        unsafe { &(*registration).cache }
+    }
+}
+
 #[pinned_drop]
 impl<F: FileSystem> PinnedDrop for Registration<F> {
     fn drop(self: Pin<&mut Self>) {

@@ -23,6 +23,7 @@ use crate::{
             Inode,
             Node, //
         },
+        register::Registration,
         seq::OptionWriter,
         slab,
         superblock::SuperBlock,
@@ -80,9 +81,10 @@ impl<F: FileSystem> SuperTable<F> {
     ///
     /// Called by the VFS with a superblock of `F`.
     unsafe extern "C" fn alloc_inode(sb: *mut bindings::super_block) -> *mut bindings::inode {
-        // SAFETY: By the callback's contract; the cache exists as long as the type is registered, and
-        // that is at least as long as it has a superblock.
-        unsafe { slab::allocate::<F>(sb) }
+        // SAFETY: By the callback's contract.
+        let cache = unsafe { Registration::<F>::cache_of(sb) };
+        // SAFETY: By the callback's contract.
+        unsafe { cache.allocate(sb) }
     }
 
     /// # Safety
