@@ -17,4 +17,5 @@ pub(crate) mod node;
 pub(crate) mod readdir;
 pub(crate) mod setup;
 pub(crate) mod stack;
+pub(crate) mod sync;
 pub(crate) mod xattr;

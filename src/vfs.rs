@@ -16,6 +16,7 @@
 //! [`include/linux/mount.h`](srctree/include/linux/mount.h).
 
 pub(crate) mod attr;
+pub(crate) mod backing;
 pub(crate) mod context;
 pub(crate) mod cred;
 pub(crate) mod dentry;

@@ -13,8 +13,10 @@ use crate::{
             self,
             OpenDir, //
         },
+        sync, //
     },
     vfs::{
+        backing::SyncRange,
         file::{
             File,
             Whence, //
@@ -45,5 +47,9 @@ impl FileOps for Ops {
     fn iterate(file: &File<Overlay>, dir: &OpenDir, emitter: &mut Emitter<'_>) -> Result {
         let _creds = file.inode().superblock().data().as_mounter();
         readdir::iterate(file, dir, emitter)
+    }
+
+    fn fsync(file: &File<Overlay>, dir: &OpenDir, range: SyncRange) -> Result {
+        sync::directory(file, dir, range)
     }
 }

@@ -14,9 +14,17 @@ use kernel::{
 use crate::{
     overlay::{
         fs::Overlay,
-        io, //
+        io,
+        sync, //
     },
     vfs::{
+        backing::{
+            Advice,
+            AreaAddress,
+            AreaRequest,
+            LockOwner,
+            SyncRange, //
+        },
         file::{
             File,
             Iocb,
@@ -53,7 +61,8 @@ impl FileOps for Ops {
         iocb: &mut Iocb<'_>,
         to: &mut IovIterDest<'_>,
     ) -> Result<usize> {
-        real.read(iocb, to, file.inode().superblock().data().mounter())
+        let mounter = file.inode().superblock().data().mounter();
+        io::current(file, real)?.read(iocb, to, mounter)
     }
 
     fn splice_read(
@@ -63,10 +72,32 @@ impl FileOps for Ops {
         splice: Splice,
     ) -> Result<usize> {
         let mounter = file.inode().superblock().data().mounter();
-        real.splice_read(file, position, splice, mounter)
+        io::current(file, real)?.splice_read(file, position, splice, mounter)
     }
 
     fn mmap(file: &File<Overlay>, real: &LayerFile, vma: &VmaNew) -> Result {
         real.mmap(vma, file.inode().superblock().data().mounter())
+    }
+
+    fn unmapped_area(_file: &File<Overlay>, real: &LayerFile, request: AreaRequest) -> AreaAddress {
+        // Only aligned as the layer's filesystem wants it can the file be mapped by huge pages.
+        real.unmapped_area(request)
+    }
+
+    fn fadvise(file: &File<Overlay>, real: &LayerFile, advice: Advice) -> Result {
+        let _creds = file.inode().superblock().data().as_mounter();
+        io::current(file, real)?.advise(advice)
+    }
+
+    fn flush(file: &File<Overlay>, real: &LayerFile, owner: LockOwner) -> Result {
+        if !real.wants_flush() {
+            return Ok(());
+        }
+        let _creds = file.inode().superblock().data().as_mounter();
+        real.flush(owner)
+    }
+
+    fn fsync(file: &File<Overlay>, real: &LayerFile, range: SyncRange) -> Result {
+        sync::file(file, real, range)
     }
 }

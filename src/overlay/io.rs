@@ -34,6 +34,18 @@ pub(crate) fn open(inode: &Inode<Overlay>, file: &File<Overlay>) -> Result<ARef<
     LayerFile::open_for(file, &real, instance.mounter())
 }
 
+/// The layer's file for the next operation on `file`, with the flags that `fcntl(2)` has set since. (C:
+/// `ovl_real_file`.)
+///
+/// # Errors
+///
+/// `EPERM`, or `EINVAL` if the layer's filesystem cannot do what the flags ask for.
+#[inline]
+pub(crate) fn current<'a>(file: &File<Overlay>, real: &'a LayerFile) -> Result<&'a LayerFile> {
+    real.follow_flags(file)?;
+    Ok(real)
+}
+
 /// Seeks. The position of `file` is the one that counts; only the layer's filesystem knows of holes, and
 /// of limits.
 ///

@@ -52,6 +52,7 @@ void rovl_seq_show_option(struct seq_file *m, const char *name,
 int rovl_generic_setlease(struct file *file, int arg, struct file_lease **lease,
 			  void **priv);
 void rovl_init_sync_kiocb(struct kiocb *iocb, struct file *file);
+int rovl_iocb_flags(struct file *file);
 struct kmem_cache *rovl_kmem_cache_create(const char *name, unsigned int size,
 					  void (*ctor)(void *object));
 

@@ -147,6 +147,11 @@ void rovl_init_sync_kiocb(struct kiocb *iocb, struct file *file)
 	init_sync_kiocb(iocb, file);
 }
 
+int rovl_iocb_flags(struct file *file)
+{
+	return iocb_flags(file);
+}
+
 struct kmem_cache *rovl_kmem_cache_create(const char *name, unsigned int size,
 					  void (*ctor)(void *object))
 {

@@ -8,7 +8,10 @@
 use core::{
     marker::PhantomData,
     mem::MaybeUninit,
-    ptr::NonNull, //
+    ptr::{
+        self,
+        NonNull, //
+    },
 };
 use kernel::{
     cred::Credential,
@@ -80,8 +83,8 @@ impl<F: FileSystem> File<F> {
     /// The flags that it was opened with.
     #[inline]
     pub(crate) fn flags(&self) -> OpenFlags {
-        // SAFETY: The file is valid by the type invariant.
-        OpenFlags(unsafe { (*self.as_ptr()).f_flags })
+        // SAFETY: The file is valid by the type invariant; flags are read without a lock as in C.
+        OpenFlags(unsafe { ptr::addr_of!((*self.as_ptr()).f_flags).read_volatile() })
     }
 
     /// Forgets the flags that concern only the opening itself, so that they are not passed on.
@@ -119,6 +122,12 @@ impl OpenFlags {
 
     /// Files may be larger than 2 GiB.
     pub(crate) const LARGE_FILE: Self = Self(bindings::O_LARGEFILE);
+
+    /// The bits.
+    #[inline]
+    pub(super) fn bits(self) -> u32 {
+        self.0
+    }
 
     /// Just `O_LARGEFILE`, if that is among them.
     pub(crate) fn large_file_only(self) -> Self {

@@ -22,6 +22,13 @@ use kernel::{
 use crate::{
     bindings,
     vfs::{
+        backing::{
+            Advice,
+            AreaAddress,
+            AreaRequest,
+            LockOwner,
+            SyncRange, //
+        },
         file::{
             File,
             Iocb,
@@ -118,6 +125,46 @@ pub(crate) trait FileOps {
         let _ = (file, handle, emitter);
         build_error!(VTABLE_DEFAULT_ERROR)
     }
+
+    /// Takes a hint how the file will be read.
+    ///
+    /// # Errors
+    ///
+    /// What a filesystem below says.
+    fn fadvise(file: &File<Self::Fs>, handle: Handle<'_, Self>, advice: Advice) -> Result {
+        let _ = (file, handle, advice);
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// A descriptor of the file is closed.
+    ///
+    /// # Errors
+    ///
+    /// What a filesystem below says.
+    fn flush(file: &File<Self::Fs>, handle: Handle<'_, Self>, owner: LockOwner) -> Result {
+        let _ = (file, handle, owner);
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Writes what was changed to the disk.
+    ///
+    /// # Errors
+    ///
+    /// What a filesystem below says.
+    fn fsync(file: &File<Self::Fs>, handle: Handle<'_, Self>, range: SyncRange) -> Result {
+        let _ = (file, handle, range);
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Finds a place for a mapping.
+    fn unmapped_area(
+        file: &File<Self::Fs>,
+        handle: Handle<'_, Self>,
+        request: AreaRequest,
+    ) -> AreaAddress {
+        let _ = (file, handle, request);
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 }
 
 /// The table for `T`.
@@ -149,6 +196,26 @@ impl<T: FileOps> FileTable<T> {
         mmap: if T::HAS_MMAP { Some(Self::mmap) } else { None },
         iterate_shared: if T::HAS_ITERATE {
             Some(Self::iterate)
+        } else {
+            None
+        },
+        fadvise: if T::HAS_FADVISE {
+            Some(Self::fadvise)
+        } else {
+            None
+        },
+        flush: if T::HAS_FLUSH {
+            Some(Self::flush)
+        } else {
+            None
+        },
+        fsync: if T::HAS_FSYNC {
+            Some(Self::fsync)
+        } else {
+            None
+        },
+        get_unmapped_area: if T::HAS_UNMAPPED_AREA {
+            Some(Self::get_unmapped_area)
         } else {
             None
         },
@@ -293,5 +360,82 @@ impl<T: FileOps> FileTable<T> {
             T::iterate(file, handle, &mut emitter)?;
             Ok(0)
         })
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS with a file that was opened by `Self::open`.
+    unsafe extern "C" fn fadvise(
+        raw: *mut bindings::file,
+        offset: bindings::loff_t,
+        len: bindings::loff_t,
+        advice: c_int,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: By the callback's contract.
+            let (file, handle) = unsafe { (File::from_raw(raw), Self::handle(raw)) };
+            let advice = Advice {
+                offset,
+                len,
+                advice,
+            };
+            T::fadvise(file, handle, advice)?;
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS with a file that was opened by `Self::open`.
+    unsafe extern "C" fn flush(raw: *mut bindings::file, owner: bindings::fl_owner_t) -> c_int {
+        from_result(|| {
+            // SAFETY: By the callback's contract.
+            let (file, handle) = unsafe { (File::from_raw(raw), Self::handle(raw)) };
+            T::flush(file, handle, LockOwner(owner))?;
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS with a file that was opened by `Self::open`.
+    unsafe extern "C" fn fsync(
+        raw: *mut bindings::file,
+        start: bindings::loff_t,
+        end: bindings::loff_t,
+        datasync: c_int,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: By the callback's contract.
+            let (file, handle) = unsafe { (File::from_raw(raw), Self::handle(raw)) };
+            let range = SyncRange {
+                start,
+                end,
+                datasync,
+            };
+            T::fsync(file, handle, range)?;
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS with a file that was opened by `Self::open`, for a mapping of the current task.
+    unsafe extern "C" fn get_unmapped_area(
+        raw: *mut bindings::file,
+        address: c_ulong,
+        len: c_ulong,
+        page_offset: c_ulong,
+        flags: c_ulong,
+    ) -> c_ulong {
+        // SAFETY: By the callback's contract.
+        let (file, handle) = unsafe { (File::from_raw(raw), Self::handle(raw)) };
+        let request = AreaRequest {
+            address,
+            len,
+            page_offset,
+            flags,
+        };
+        T::unmapped_area(file, handle, request).0
     }
 }
