@@ -11,6 +11,7 @@ mod dir;
 mod file;
 mod inode;
 mod superblock;
+mod xattr;
 
 use kernel::prelude::*;
 
@@ -41,4 +42,5 @@ impl FileSystem for Overlay {
     type SuperOps = superblock::Ops;
     type DentryOps = dentry::Ops;
     type Inodes = inode::Tables;
+    type Xattrs = xattr::Handlers;
 }

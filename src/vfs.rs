@@ -44,7 +44,8 @@ use self::{
     vtable::{
         dentry::DentryOps,
         inode::InodeTables,
-        superblock::SuperOps, //
+        superblock::SuperOps,
+        xattr::XattrHandlers, //
     }, //
 };
 
@@ -76,4 +77,7 @@ pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
 
     /// Callbacks of each kind of inode.
     type Inodes: InodeTables<Fs = Self>;
+
+    /// Callbacks for extended attributes.
+    type Xattrs: XattrHandlers<Fs = Self>;
 }

@@ -17,7 +17,8 @@ use crate::{
     overlay::{
         attr,
         fs::Overlay,
-        lookup, //
+        lookup,
+        xattr::view, //
     },
     vfs::{
         attr::{
@@ -39,6 +40,7 @@ use crate::{
             LinkCleanup,
             LinkTarget, //
         },
+        xattr::ListBuffer, //
     },
 };
 
@@ -49,10 +51,10 @@ impl InodeTables for Tables {
     type Fs = Overlay;
     type Directory = Directory;
     type DirectoryFile = dir::Ops;
-    type Regular = Other;
+    type Regular = Regular;
     type RegularFile = file::Ops;
     type Symlink = Symlink;
-    type Special = Other;
+    type Special = Special;
 }
 
 fn getattr(
@@ -71,6 +73,10 @@ fn permission(idmap: &Idmap, inode: &Inode<Overlay>, access: Access) -> Result {
     inode.generic_permission(idmap, access)?;
     let _creds = inode.superblock().data().as_mounter();
     attr::real_permission(inode, access)
+}
+
+fn list_xattrs(dentry: &Dentry<Overlay>, list: ListBuffer<'_>) -> Result<usize> {
+    view::list(dentry.inode().ok_or(ESTALE)?, list)
 }
 
 /// Callbacks of directories.
@@ -103,13 +109,17 @@ impl InodeOps for Directory {
     fn permission(idmap: &Idmap, inode: &Inode<Overlay>, access: Access) -> Result {
         permission(idmap, inode, access)
     }
+
+    fn list_xattrs(dentry: &Dentry<Overlay>, list: ListBuffer<'_>) -> Result<usize> {
+        list_xattrs(dentry, list)
+    }
 }
 
-/// Callbacks of regular files, device nodes, FIFOs and sockets.
-pub(crate) struct Other;
+/// Callbacks of regular files.
+pub(crate) struct Regular;
 
 #[vtable]
-impl InodeOps for Other {
+impl InodeOps for Regular {
     type Fs = Overlay;
 
     fn getattr(
@@ -123,6 +133,35 @@ impl InodeOps for Other {
 
     fn permission(idmap: &Idmap, inode: &Inode<Overlay>, access: Access) -> Result {
         permission(idmap, inode, access)
+    }
+
+    fn list_xattrs(dentry: &Dentry<Overlay>, list: ListBuffer<'_>) -> Result<usize> {
+        list_xattrs(dentry, list)
+    }
+}
+
+/// Callbacks of device nodes, FIFOs and sockets.
+pub(crate) struct Special;
+
+#[vtable]
+impl InodeOps for Special {
+    type Fs = Overlay;
+
+    fn getattr(
+        idmap: &Idmap,
+        dentry: &Dentry<Overlay>,
+        stat: &mut Stat,
+        request: StatRequest,
+    ) -> Result {
+        getattr(idmap, dentry, stat, request)
+    }
+
+    fn permission(idmap: &Idmap, inode: &Inode<Overlay>, access: Access) -> Result {
+        permission(idmap, inode, access)
+    }
+
+    fn list_xattrs(dentry: &Dentry<Overlay>, list: ListBuffer<'_>) -> Result<usize> {
+        list_xattrs(dentry, list)
     }
 }
 
@@ -151,5 +190,9 @@ impl InodeOps for Symlink {
         let real = inode.node().real(instance.layers()).ok_or(EIO)?;
         let _creds = instance.as_mounter();
         real.dentry.link_target(later)
+    }
+
+    fn list_xattrs(dentry: &Dentry<Overlay>, list: ListBuffer<'_>) -> Result<usize> {
+        list_xattrs(dentry, list)
     }
 }

@@ -23,7 +23,10 @@ use super::{
     layer::Layers, //
 };
 use crate::{
-    model::hash::Seed,
+    model::{
+        hash::Seed,
+        names::Namespace, //
+    },
     vfs::{
         cred::Override,
         random, //
@@ -85,6 +88,12 @@ impl Instance {
     /// The paths that it was mounted with.
     pub(crate) fn paths(&self) -> &Paths {
         &self.paths
+    }
+
+    /// Where the overlay keeps its extended attributes.
+    #[inline]
+    pub(crate) fn namespace(&self) -> Namespace {
+        Namespace::Trusted
     }
 
     /// The credentials under which layers are touched.

@@ -4,6 +4,8 @@
 
 #![forbid(unsafe_code)]
 
+pub(crate) mod view;
+
 use kernel::prelude::*;
 
 use crate::{

@@ -60,6 +60,15 @@ impl Drop for NewCredential {
     }
 }
 
+/// Whether the current credentials have the right to administer the whole system. Asking leaves no trace
+/// in the audit log.
+pub(crate) fn is_system_admin() -> bool {
+    let capability = bindings::CAP_SYS_ADMIN as c_int; // CAST: The constant is 21.
+
+    // SAFETY: The initial user namespace is static, and never goes away.
+    unsafe { bindings::ns_capable_noaudit(&raw mut bindings::init_user_ns, capability) }
+}
+
 /// While this lives, the current task acts with other credentials than its own.
 ///
 /// Guards must be dropped in the reverse order in which they were made, as scopes do by themselves.

@@ -381,7 +381,12 @@ fn backing_ctx(cred: &Credential) -> bindings::backing_file_ctx {
     }
 }
 
-fn usize_or_errno(value: isize) -> Result<usize> {
+/// The number of bytes, or the error, that a C function has returned.
+///
+/// # Errors
+///
+/// That error.
+pub(super) fn usize_or_errno(value: isize) -> Result<usize> {
     // CAST: A negative value is an errno.
     usize::try_from(value).map_err(|_| Error::from_errno(value as c_int))
 }

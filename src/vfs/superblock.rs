@@ -31,7 +31,8 @@ use super::{
     vtable::{
         dentry::DentryTable,
         inode::InodeTables,
-        superblock::SuperTable, //
+        superblock::SuperTable,
+        xattr::XattrHandlers, //
     },
     AnyFs,
     FileSystem, //
@@ -307,10 +308,12 @@ impl<'a, F: FileSystem> NewSuperBlock<'a, F> {
     /// `depth` is the number of filesystems below.
     pub(crate) fn with_data(self, data: KBox<F::Data>, depth: u32) -> FilledSuperBlock<'a, F> {
         let sb = self.ptr;
+        let xattrs = F::Xattrs::of(&data);
         // SAFETY: By the type invariant nobody else knows the superblock. The tables are static.
         unsafe {
             (*sb).s_fs_info = data.into_foreign();
             (*sb).s_op = SuperTable::<F>::TABLE;
+            (*sb).s_xattr = xattrs.as_ptr();
             // CAST: A few at most; flags and magic numbers are narrow.
             (*sb).s_stack_depth = depth as c_int;
             (*sb).s_maxbytes = bindings::ROVL_MAX_LFS_FILESIZE;

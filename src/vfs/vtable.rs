@@ -8,4 +8,6 @@
 pub(crate) mod dentry;
 pub(crate) mod file;
 pub(crate) mod inode;
+mod inode_attr;
 pub(crate) mod superblock;
+pub(crate) mod xattr;

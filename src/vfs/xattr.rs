@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Extended attributes of objects below.
+//! Extended attributes of objects below, and the buffers in which ours are asked for.
 //!
 //! C header: [`include/linux/xattr.h`](srctree/include/linux/xattr.h).
 
+use core::marker::PhantomData;
 use kernel::{
     error::to_result,
     prelude::*, //
 };
 
-use super::path::PathRef;
+use super::{
+    file::usize_or_errno,
+    path::PathRef, //
+};
 use crate::bindings;
 
 impl PathRef<'_> {
@@ -39,5 +43,110 @@ impl PathRef<'_> {
                 Ok(()) => Err(EIO),
             },
         }
+    }
+}
+
+/// Room for the value of an attribute that somebody asks for.
+///
+/// # Invariants
+///
+/// `len` bytes from `start` on are ours to write during `'a`. They may be uninitialised.
+pub(crate) struct ValueBuffer<'a> {
+    start: *mut c_void,
+    len: usize,
+    _borrowed: PhantomData<&'a mut [u8]>,
+}
+
+impl ValueBuffer<'_> {
+    /// Wraps the arguments of the `get` callback.
+    ///
+    /// # Safety
+    ///
+    /// They must be as in the type invariant as long as this lives.
+    pub(super) unsafe fn from_raw(start: *mut c_void, len: usize) -> Self {
+        // INVARIANT: By this function's requirements.
+        Self {
+            start,
+            len,
+            _borrowed: PhantomData,
+        }
+    }
+}
+
+/// Room for a list of names, each with a NUL behind it, that somebody asks for.
+///
+/// # Invariants
+///
+/// As for [`ValueBuffer`].
+pub(crate) struct ListBuffer<'a> {
+    start: *mut c_char,
+    len: usize,
+    _borrowed: PhantomData<&'a mut [u8]>,
+}
+
+impl ListBuffer<'_> {
+    /// Wraps the arguments of the `listxattr` callback.
+    ///
+    /// # Safety
+    ///
+    /// They must be as in the type invariant as long as this lives.
+    pub(super) unsafe fn from_raw(start: *mut c_char, len: usize) -> Self {
+        // INVARIANT: By this function's requirements.
+        Self {
+            start,
+            len,
+            _borrowed: PhantomData,
+        }
+    }
+}
+
+/// The answer to asking for names.
+pub(crate) enum NameList<'a> {
+    /// There was no room, this much is needed.
+    Length(usize),
+    /// The names, each with a NUL behind it.
+    Names(&'a mut [u8]),
+}
+
+impl PathRef<'_> {
+    /// Reads the extended attribute `name`, and returns the length of its value. With no room at all
+    /// that is all that is done.
+    ///
+    /// # Errors
+    ///
+    /// `ENODATA` if there is none, `ERANGE` if there is too little room, and what the filesystem says.
+    pub(crate) fn read_xattr(&self, name: &CStr, buffer: ValueBuffer<'_>) -> Result<usize> {
+        // SAFETY: All are valid, and by its invariant the buffer has this size.
+        let len = unsafe {
+            bindings::vfs_getxattr(
+                self.mount.idmap().as_ptr(),
+                self.dentry.as_ptr(),
+                name.as_char_ptr(),
+                buffer.start,
+                buffer.len,
+            )
+        };
+        usize_or_errno(len)
+    }
+
+    /// Lists the names of all extended attributes.
+    ///
+    /// # Errors
+    ///
+    /// `ERANGE` if there is too little room, and what the filesystem says.
+    pub(crate) fn list_xattrs<'b>(&self, buffer: ListBuffer<'b>) -> Result<NameList<'b>> {
+        // SAFETY: The dentry is valid, and by its invariant the buffer has this size.
+        let len =
+            unsafe { bindings::vfs_listxattr(self.dentry.as_ptr(), buffer.start, buffer.len) };
+        let len = usize_or_errno(len)?;
+        if buffer.len == 0 || len == 0 {
+            return Ok(NameList::Length(len));
+        }
+        if len > buffer.len {
+            return Err(EIO);
+        }
+        // SAFETY: The buffer is ours by its invariant, and the filesystem has filled that much of it.
+        let names = unsafe { core::slice::from_raw_parts_mut(buffer.start.cast(), len) };
+        Ok(NameList::Names(names))
     }
 }

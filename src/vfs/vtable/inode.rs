@@ -38,6 +38,7 @@ use crate::{
             Inode, //
         },
         mount::Idmap,
+        xattr::ListBuffer,
         AnyFs,
         FileSystem, //
     },
@@ -98,6 +99,16 @@ pub(crate) trait InodeOps {
         later: &'a mut LinkCleanup,
     ) -> Result<LinkTarget<'a>> {
         let _ = (dentry, later);
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Lists the names of extended attributes, and returns the length of the list.
+    ///
+    /// # Errors
+    ///
+    /// `ERANGE` if the buffer is too small, and what a filesystem below says.
+    fn list_xattrs(dentry: &Dentry<Self::Fs>, list: ListBuffer<'_>) -> Result<usize> {
+        let _ = (dentry, list);
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 }
@@ -184,7 +195,7 @@ fn install<T: InodeTables>(inode: &Inode<T::Fs>) {
 }
 
 /// The table for `T`.
-struct InodeTable<T>(PhantomData<T>);
+pub(super) struct InodeTable<T>(PhantomData<T>);
 
 impl<T: InodeOps> InodeTable<T> {
     const TABLE: &'static bindings::inode_operations = &bindings::inode_operations {
@@ -205,6 +216,11 @@ impl<T: InodeOps> InodeTable<T> {
         },
         get_link: if T::HAS_GET_LINK {
             Some(Self::get_link)
+        } else {
+            None
+        },
+        listxattr: if T::HAS_LIST_XATTRS {
+            Some(Self::listxattr)
         } else {
             None
         },

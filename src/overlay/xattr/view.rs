@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Extended attributes as they are seen through the overlay (F16, X11).
+//!
+//! All of them are those of the uppermost object, but for the overlay's own. Attributes that bear such a
+//! name for somebody else, another overlay that has this one as a layer, are escaped on the layer.
+//!
+//! See [`fs/overlayfs/xattrs.c`](srctree/fs/overlayfs/xattrs.c).
+
+#![forbid(unsafe_code)]
+
+use kernel::prelude::*;
+
+use crate::{
+    model::names::NAME_MAX,
+    overlay::fs::Overlay,
+    vfs::{
+        cred,
+        inode::Inode,
+        xattr::{
+            ListBuffer,
+            NameList,
+            ValueBuffer, //
+        },
+    },
+};
+
+/// Reads the attribute `name`, which is not one of those that the overlay keeps for itself.
+///
+/// # Errors
+///
+/// `ENODATA`, `ERANGE`, and what the layer's filesystem says.
+pub(crate) fn get(inode: &Inode<Overlay>, name: &CStr, value: ValueBuffer<'_>) -> Result<usize> {
+    let instance = inode.superblock().data();
+    let real = inode.node().real(instance.layers()).ok_or(EIO)?;
+    let _creds = instance.as_mounter();
+    real.read_xattr(name, value)
+}
+
+/// Reads the attribute whose name is the prefix of the overlay's own names and `rest`.
+///
+/// # Errors
+///
+/// `EOPNOTSUPP` if the name is too long to be escaped, and as [`get`].
+pub(crate) fn get_escaped(
+    inode: &Inode<Overlay>,
+    rest: &CStr,
+    value: ValueBuffer<'_>,
+) -> Result<usize> {
+    let mut space = [0; NAME_MAX + 1];
+    let namespace = inode.superblock().data().namespace();
+    let name = namespace.escape(rest, &mut space).map_err(|_| EOPNOTSUPP)?;
+    get(inode, name, value)
+}
+
+/// Lists the names of the attributes, and returns the length of the list. With no room for the list the
+/// length is that of the layer's, which may be longer.
+///
+/// # Errors
+///
+/// `ERANGE`, `EIO` for a list that is broken, and what the layer's filesystem says.
+pub(crate) fn list(inode: &Inode<Overlay>, buffer: ListBuffer<'_>) -> Result<usize> {
+    let instance = inode.superblock().data();
+    let real = inode.node().real(instance.layers()).ok_or(EIO)?;
+    let list = {
+        let _creds = instance.as_mounter();
+        real.list_xattrs(buffer)?
+    };
+    match list {
+        NameList::Length(len) => Ok(len),
+        // The right to see trusted names is that of the task, not the mounter's.
+        NameList::Names(names) => instance
+            .namespace()
+            .filter(names, cred::is_system_admin)
+            .map_err(|_| EIO),
+    }
+}
