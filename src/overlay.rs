@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+pub(crate) mod acl;
 pub(crate) mod attr;
 mod cache;
 pub(crate) mod fs;

@@ -15,6 +15,7 @@
 //! [`include/linux/dcache.h`](srctree/include/linux/dcache.h),
 //! [`include/linux/mount.h`](srctree/include/linux/mount.h).
 
+pub(crate) mod acl;
 pub(crate) mod attr;
 pub(crate) mod backing;
 pub(crate) mod context;

@@ -12,12 +12,14 @@
 #include <linux/fs_context.h>
 #include <linux/mount.h>
 #include <linux/namei.h>
+#include <linux/posix_acl.h>
 #include <linux/statfs.h>
 
 #include "../shim/rovl_shim.h"
 
 /* Macros whose values bindgen cannot work out by itself. */
 const fmode_t ROVL_FMODE_CAN_ODIRECT = FMODE_CAN_ODIRECT;
+const unsigned int ROVL_SB_POSIXACL = SB_POSIXACL;
 const unsigned int ROVL_SB_RDONLY = SB_RDONLY;
 const unsigned int ROVL_LOOKUP_FOLLOW = LOOKUP_FOLLOW;
 const loff_t ROVL_MAX_LFS_FILESIZE = MAX_LFS_FILESIZE;

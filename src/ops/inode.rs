@@ -15,12 +15,19 @@ use super::{
 };
 use crate::{
     overlay::{
+        acl,
         attr,
         fs::Overlay,
         lookup,
         xattr::view, //
     },
     vfs::{
+        acl::{
+            Acl,
+            AclKind,
+            CachedAcl,
+            RcuWalk, //
+        },
         attr::{
             Stat,
             StatRequest, //
@@ -75,6 +82,17 @@ fn permission(idmap: &Idmap, inode: &Inode<Overlay>, access: Access) -> Result {
     attr::real_permission(inode, access)
 }
 
+fn get_acl(inode: &Inode<Overlay>, kind: AclKind) -> Result<Option<ARef<Acl>>> {
+    let _creds = inode.superblock().data().as_mounter();
+    acl::get(inode, kind)
+}
+
+fn read_acl(dentry: &Dentry<Overlay>, kind: AclKind) -> Result<Option<ARef<Acl>>> {
+    let inode = dentry.inode().ok_or(ESTALE)?;
+    let _creds = inode.superblock().data().as_mounter();
+    acl::read(inode, kind)
+}
+
 fn list_xattrs(dentry: &Dentry<Overlay>, list: ListBuffer<'_>) -> Result<usize> {
     view::list(dentry.inode().ok_or(ESTALE)?, list)
 }
@@ -110,6 +128,22 @@ impl InodeOps for Directory {
         permission(idmap, inode, access)
     }
 
+    fn acl(inode: &Inode<Overlay>, kind: AclKind) -> Result<Option<ARef<Acl>>> {
+        get_acl(inode, kind)
+    }
+
+    fn cached_acl<'a>(
+        inode: &'a Inode<Overlay>,
+        kind: AclKind,
+        walk: &'a RcuWalk,
+    ) -> Result<CachedAcl<'a>> {
+        acl::get_cached(inode, kind, walk)
+    }
+
+    fn read_acl(dentry: &Dentry<Overlay>, kind: AclKind) -> Result<Option<ARef<Acl>>> {
+        read_acl(dentry, kind)
+    }
+
     fn list_xattrs(dentry: &Dentry<Overlay>, list: ListBuffer<'_>) -> Result<usize> {
         list_xattrs(dentry, list)
     }
@@ -135,6 +169,22 @@ impl InodeOps for Regular {
         permission(idmap, inode, access)
     }
 
+    fn acl(inode: &Inode<Overlay>, kind: AclKind) -> Result<Option<ARef<Acl>>> {
+        get_acl(inode, kind)
+    }
+
+    fn cached_acl<'a>(
+        inode: &'a Inode<Overlay>,
+        kind: AclKind,
+        walk: &'a RcuWalk,
+    ) -> Result<CachedAcl<'a>> {
+        acl::get_cached(inode, kind, walk)
+    }
+
+    fn read_acl(dentry: &Dentry<Overlay>, kind: AclKind) -> Result<Option<ARef<Acl>>> {
+        read_acl(dentry, kind)
+    }
+
     fn list_xattrs(dentry: &Dentry<Overlay>, list: ListBuffer<'_>) -> Result<usize> {
         list_xattrs(dentry, list)
     }
@@ -158,6 +208,22 @@ impl InodeOps for Special {
 
     fn permission(idmap: &Idmap, inode: &Inode<Overlay>, access: Access) -> Result {
         permission(idmap, inode, access)
+    }
+
+    fn acl(inode: &Inode<Overlay>, kind: AclKind) -> Result<Option<ARef<Acl>>> {
+        get_acl(inode, kind)
+    }
+
+    fn cached_acl<'a>(
+        inode: &'a Inode<Overlay>,
+        kind: AclKind,
+        walk: &'a RcuWalk,
+    ) -> Result<CachedAcl<'a>> {
+        acl::get_cached(inode, kind, walk)
+    }
+
+    fn read_acl(dentry: &Dentry<Overlay>, kind: AclKind) -> Result<Option<ARef<Acl>>> {
+        read_acl(dentry, kind)
     }
 
     fn list_xattrs(dentry: &Dentry<Overlay>, list: ListBuffer<'_>) -> Result<usize> {

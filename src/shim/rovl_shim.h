@@ -12,6 +12,7 @@
 #include <linux/fs_context.h>
 #include <linux/lockdep.h>
 #include <linux/mount.h>
+#include <linux/posix_acl.h>
 #include <linux/seq_file.h>
 
 const struct cred *rovl_override_creds(const struct cred *cred);
@@ -44,6 +45,11 @@ kgid_t rovl_vfsgid_of_kgid(struct mnt_idmap *idmap, const struct inode *inode,
 			   kgid_t gid);
 
 struct mnt_idmap *rovl_mnt_idmap(const struct vfsmount *mnt);
+bool rovl_is_idmapped_mnt(const struct vfsmount *mnt);
+void rovl_acl_dont_cache(struct inode *inode);
+struct posix_acl *rovl_posix_acl_dup(struct posix_acl *acl);
+void rovl_posix_acl_release(struct posix_acl *acl);
+
 bool rovl_sb_has_encoding(const struct super_block *sb);
 
 void rovl_seq_show_option(struct seq_file *m, const char *name,

@@ -125,6 +125,26 @@ struct mnt_idmap *rovl_mnt_idmap(const struct vfsmount *mnt)
 	return mnt_idmap(mnt);
 }
 
+bool rovl_is_idmapped_mnt(const struct vfsmount *mnt)
+{
+	return is_idmapped_mnt(mnt);
+}
+
+void rovl_acl_dont_cache(struct inode *inode)
+{
+	inode->i_acl = inode->i_default_acl = ACL_DONT_CACHE;
+}
+
+struct posix_acl *rovl_posix_acl_dup(struct posix_acl *acl)
+{
+	return posix_acl_dup(acl);
+}
+
+void rovl_posix_acl_release(struct posix_acl *acl)
+{
+	posix_acl_release(acl);
+}
+
 bool rovl_sb_has_encoding(const struct super_block *sb)
 {
 	return sb_has_encoding(sb);

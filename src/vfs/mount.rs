@@ -84,6 +84,12 @@ impl Mount {
         unsafe { Idmap::from_raw(idmap) }
     }
 
+    /// Whether owners are mapped at all.
+    pub(crate) fn is_idmapped(&self) -> bool {
+        // SAFETY: The mount is valid by the type invariant.
+        unsafe { bindings::rovl_is_idmapped_mnt(self.as_ptr()) }
+    }
+
     /// The root of what is mounted.
     pub(crate) fn root(&self) -> &Dentry<AnyFs> {
         // SAFETY: The mount is valid by the type invariant, and holds its root, which never changes.

@@ -228,6 +228,8 @@ impl<F: FileSystem> NewInode<F> {
             (*inode).i_mode = (*real).i_mode;
             (*inode).i_rdev = (*real).i_rdev;
             (*inode).i_flags |= bindings::S_NOCMTIME;
+            // The filesystem below caches access control lists, and is asked each time.
+            bindings::rovl_acl_dont_cache(inode);
             (*inode).i_flags |= (*real).i_flags & COPIED_FLAGS;
             (*inode).i_uid = bindings::rovl_i_uid_into_kuid(idmap, real);
             (*inode).i_gid = bindings::rovl_i_gid_into_kgid(idmap, real);
@@ -314,6 +316,7 @@ impl<'a, F: FileSystem> NewSuperBlock<'a, F> {
             (*sb).s_fs_info = data.into_foreign();
             (*sb).s_op = SuperTable::<F>::TABLE;
             (*sb).s_xattr = xattrs.as_ptr();
+            (*sb).s_flags |= bindings::ROVL_SB_POSIXACL as c_ulong;
             // CAST: A few at most; flags and magic numbers are narrow.
             (*sb).s_stack_depth = depth as c_int;
             (*sb).s_maxbytes = bindings::ROVL_MAX_LFS_FILESIZE;

@@ -24,6 +24,12 @@ use super::file::{
 use crate::{
     bindings,
     vfs::{
+        acl::{
+            Acl,
+            AclKind,
+            CachedAcl,
+            RcuWalk, //
+        },
         attr::{
             Stat,
             StatRequest, //
@@ -99,6 +105,40 @@ pub(crate) trait InodeOps {
         later: &'a mut LinkCleanup,
     ) -> Result<LinkTarget<'a>> {
         let _ = (dentry, later);
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// The list that access is checked by.
+    ///
+    /// # Errors
+    ///
+    /// What a filesystem below says.
+    fn acl(inode: &Inode<Self::Fs>, kind: AclKind) -> Result<Option<ARef<Acl>>> {
+        let _ = (inode, kind);
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// The list that access is checked by, for a path walk under the RCU read lock.
+    ///
+    /// # Errors
+    ///
+    /// `ECHILD` if it cannot be told without blocking.
+    fn cached_acl<'a>(
+        inode: &'a Inode<Self::Fs>,
+        kind: AclKind,
+        walk: &'a RcuWalk,
+    ) -> Result<CachedAcl<'a>> {
+        let _ = (inode, kind, walk);
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// The list, for somebody who wants to see it.
+    ///
+    /// # Errors
+    ///
+    /// What a filesystem below says.
+    fn read_acl(dentry: &Dentry<Self::Fs>, kind: AclKind) -> Result<Option<ARef<Acl>>> {
+        let _ = (dentry, kind);
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -216,6 +256,16 @@ impl<T: InodeOps> InodeTable<T> {
         },
         get_link: if T::HAS_GET_LINK {
             Some(Self::get_link)
+        } else {
+            None
+        },
+        get_inode_acl: if T::HAS_ACL {
+            Some(Self::get_inode_acl)
+        } else {
+            None
+        },
+        get_acl: if T::HAS_READ_ACL {
+            Some(Self::get_acl)
         } else {
             None
         },

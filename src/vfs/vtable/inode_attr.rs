@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Callbacks of inodes for what a file has beside its data: extended attributes.
+//! Callbacks of inodes for what a file has beside its data: ACLs, extended attributes.
 //!
 //! The other half of [`super::inode`], which has the trait and the table.
 //!
@@ -18,12 +18,63 @@ use super::inode::{
 use crate::{
     bindings,
     vfs::{
+        acl::{
+            Acl,
+            AclKind,
+            RcuWalk, //
+        },
         dentry::Dentry,
+        inode::Inode,
         xattr::ListBuffer, //
     },
 };
 
+/// The kernel crate's bindings know of no more than the name.
+type RawAcl = kernel::bindings::posix_acl;
+
 impl<T: InodeOps> InodeTable<T> {
+    /// # Safety
+    ///
+    /// Called by the VFS with an inode of `T::Fs` that is held or, if `rcu`, protected by RCU.
+    pub(super) unsafe extern "C" fn get_inode_acl(
+        inode: *mut bindings::inode,
+        kind: c_int,
+        rcu: bool,
+    ) -> *mut RawAcl {
+        // SAFETY: By the callback's contract.
+        let inode = unsafe { Inode::from_raw(inode) };
+        let kind = AclKind::from_raw(kind);
+        if !rcu {
+            return match T::acl(inode, kind) {
+                Ok(acl) => Acl::into_raw(acl).cast(),
+                Err(error) => error.to_ptr(),
+            };
+        }
+        // SAFETY: By the callback's contract.
+        let walk = unsafe { RcuWalk::new() };
+        let acl = match T::cached_acl(inode, kind, &walk) {
+            Ok(acl) => acl.as_raw().cast(),
+            Err(error) => error.to_ptr(),
+        };
+        acl
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS with a positive dentry of `T::Fs`.
+    pub(super) unsafe extern "C" fn get_acl(
+        _idmap: *mut bindings::mnt_idmap,
+        dentry: *mut bindings::dentry,
+        kind: c_int,
+    ) -> *mut RawAcl {
+        // SAFETY: By the callback's contract.
+        let dentry = unsafe { Dentry::from_raw(dentry) };
+        match T::read_acl(dentry, AclKind::from_raw(kind)) {
+            Ok(acl) => Acl::into_raw(acl).cast(),
+            Err(error) => error.to_ptr(),
+        }
+    }
+
     /// # Safety
     ///
     /// Called by the VFS with a positive dentry of `T::Fs`, and room for `size` bytes.
