@@ -15,6 +15,7 @@ pub(crate) mod lowerdir;
 pub(crate) mod merge;
 pub(crate) mod names;
 pub(crate) mod options;
+pub(crate) mod protattr;
 
 // The formats below are ready and tested, and become part of the module with the feature that uses
 // them.
@@ -24,8 +25,6 @@ mod handle;
 mod metacopy;
 #[cfg(test)]
 mod nlink;
-#[cfg(test)]
-mod protattr;
 #[cfg(test)]
 mod redirect;
 #[cfg(test)]

@@ -8,6 +8,7 @@
 
 #include <linux/backing-file.h>
 #include <linux/exportfs.h>
+#include <linux/fileattr.h>
 #include <linux/fs.h>
 #include <linux/fs_context.h>
 #include <linux/mount.h>
@@ -19,6 +20,8 @@
 
 /* Macros whose values bindgen cannot work out by itself. */
 const fmode_t ROVL_FMODE_CAN_ODIRECT = FMODE_CAN_ODIRECT;
+const unsigned int ROVL_FS_IOC_FSGETXATTR = FS_IOC_FSGETXATTR;
+const unsigned int ROVL_FS_IOC_GETFLAGS = FS_IOC_GETFLAGS;
 const unsigned int ROVL_SB_POSIXACL = SB_POSIXACL;
 const unsigned int ROVL_SB_RDONLY = SB_RDONLY;
 const unsigned int ROVL_LOOKUP_FOLLOW = LOOKUP_FOLLOW;

@@ -17,6 +17,7 @@ use crate::{
     overlay::{
         acl,
         attr,
+        fileattr,
         fs::Overlay,
         lookup,
         xattr::view, //
@@ -35,6 +36,10 @@ use crate::{
         dentry::{
             Dentry,
             Unhashed, //
+        },
+        fileattr::{
+            ExtentRequest,
+            FileAttr, //
         },
         inode::{
             Access,
@@ -97,6 +102,12 @@ fn list_xattrs(dentry: &Dentry<Overlay>, list: ListBuffer<'_>) -> Result<usize> 
     view::list(dentry.inode().ok_or(ESTALE)?, list)
 }
 
+fn fileattr(dentry: &Dentry<Overlay>, attr: &mut FileAttr) -> Result {
+    let inode = dentry.inode().ok_or(ESTALE)?;
+    let _creds = inode.superblock().data().as_mounter();
+    fileattr::get(inode, attr)
+}
+
 /// Callbacks of directories.
 pub(crate) struct Directory;
 
@@ -147,6 +158,10 @@ impl InodeOps for Directory {
     fn list_xattrs(dentry: &Dentry<Overlay>, list: ListBuffer<'_>) -> Result<usize> {
         list_xattrs(dentry, list)
     }
+
+    fn fileattr(dentry: &Dentry<Overlay>, attr: &mut FileAttr) -> Result {
+        fileattr(dentry, attr)
+    }
 }
 
 /// Callbacks of regular files.
@@ -187,6 +202,15 @@ impl InodeOps for Regular {
 
     fn list_xattrs(dentry: &Dentry<Overlay>, list: ListBuffer<'_>) -> Result<usize> {
         list_xattrs(dentry, list)
+    }
+
+    fn fileattr(dentry: &Dentry<Overlay>, attr: &mut FileAttr) -> Result {
+        fileattr(dentry, attr)
+    }
+
+    fn extents(inode: &Inode<Overlay>, request: ExtentRequest) -> Result {
+        let _creds = inode.superblock().data().as_mounter();
+        fileattr::extents(inode, request)
     }
 }
 

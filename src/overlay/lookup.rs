@@ -14,7 +14,7 @@ use kernel::{
 };
 
 use super::{
-    attr,
+    attr, fileattr,
     fs::{
         Instance,
         Overlay, //
@@ -259,6 +259,9 @@ fn inode(sb: &SuperBlock<Overlay>, finding: Finding) -> Result<ARef<Inode<Overla
     let real: ARef<_> = real.into();
     let (kind, numbers) = dir_kind(instance, layer, &finding, &real);
     let number = attr::inode_number(instance, identity(instance, &finding), &real);
+    if id == LayerId::Upper {
+        fileattr::protect(&new, &layer.path(&real), instance.namespace());
+    }
     new.node().set(Objects::new(
         finding.upper,
         finding.lower.finish(),

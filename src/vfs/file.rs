@@ -276,6 +276,19 @@ impl LayerFile {
         let inode = path.dentry.inode().ok_or(ESTALE)?;
         inode.permission(path.mount.idmap(), Access::OPEN_READ)?;
         let flags = OpenFlags(OpenFlags::READ.0 | extra.0).without_atime(path)?;
+        Self::open_unchecked(path, flags, cred)
+    }
+
+    /// Opens what is at `path` for `cred`, without asking whether it may read.
+    ///
+    /// # Errors
+    ///
+    /// What a security module or the filesystem says.
+    pub(super) fn open_unchecked(
+        path: &PathRef<'_>,
+        flags: OpenFlags,
+        cred: &Credential,
+    ) -> Result<ARef<Self>> {
         // SAFETY: All are valid; the function takes references of its own.
         let file = unsafe { bindings::dentry_open(&path.as_raw(), flags.as_raw(), cred.as_ptr()) };
         // SAFETY: The function returns an error, or a file for us.

@@ -186,6 +186,14 @@ impl<F> Inode<F> {
     }
 }
 
+impl<F> Inode<F> {
+    /// The flags (`S_*`).
+    pub(super) fn flags(&self) -> u32 {
+        // SAFETY: The inode is valid by the type invariant; flags are read without a lock as in C.
+        unsafe { ptr::addr_of!((*self.as_ptr()).i_flags).read_volatile() }
+    }
+}
+
 impl<F: FileSystem> Inode<F> {
     /// What the filesystem keeps with this inode.
     #[inline]

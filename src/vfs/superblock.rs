@@ -210,6 +210,16 @@ impl<F: FileSystem> NewInode<F> {
         self.0.node()
     }
 
+    /// Forbids changes, or all but appending, whatever the inode that it stands for says.
+    pub(crate) fn protect(&self, protection: Protection) {
+        let flags = match protection {
+            Protection::Append => bindings::S_APPEND,
+            Protection::Immutable => bindings::S_IMMUTABLE,
+        };
+        // SAFETY: By the type invariant nobody else uses the inode yet.
+        unsafe { (*self.0.as_ptr()).i_flags |= flags };
+    }
+
     /// Makes the inode one of the kind of `real`, with the same owner, as `path`'s mount maps it, and
     /// mode, times, size, number of links and flags, and gives it the number `number`.
     ///
@@ -251,6 +261,15 @@ impl<F: FileSystem> NewInode<F> {
         // SAFETY: The value is not used or dropped again.
         Ok(unsafe { ptr::read(&this.0) })
     }
+}
+
+/// What is forbidden to do with a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protection {
+    /// To change what is there.
+    Append,
+    /// To change anything.
+    Immutable,
 }
 
 /// Inode flags that an inode takes over from the one that it stands for

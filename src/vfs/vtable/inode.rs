@@ -38,6 +38,10 @@ use crate::{
             Dentry,
             Unhashed, //
         },
+        fileattr::{
+            ExtentRequest,
+            FileAttr, //
+        },
         inode::{
             Access,
             FileType,
@@ -149,6 +153,26 @@ pub(crate) trait InodeOps {
     /// `ERANGE` if the buffer is too small, and what a filesystem below says.
     fn list_xattrs(dentry: &Dentry<Self::Fs>, list: ListBuffer<'_>) -> Result<usize> {
         let _ = (dentry, list);
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Tells the flags that `chattr(1)` sets.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTTY` if there are none, and what a filesystem below says.
+    fn fileattr(dentry: &Dentry<Self::Fs>, attr: &mut FileAttr) -> Result {
+        let _ = (dentry, attr);
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Tells where the data lies.
+    ///
+    /// # Errors
+    ///
+    /// `EOPNOTSUPP`, and what a filesystem below says.
+    fn extents(inode: &Inode<Self::Fs>, request: ExtentRequest) -> Result {
+        let _ = (inode, request);
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 }
@@ -271,6 +295,16 @@ impl<T: InodeOps> InodeTable<T> {
         },
         listxattr: if T::HAS_LIST_XATTRS {
             Some(Self::listxattr)
+        } else {
+            None
+        },
+        fileattr_get: if T::HAS_FILEATTR {
+            Some(Self::fileattr_get)
+        } else {
+            None
+        },
+        fiemap: if T::HAS_EXTENTS {
+            Some(Self::fiemap)
         } else {
             None
         },

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Callbacks of inodes for what a file has beside its data: ACLs, extended attributes.
+//! Callbacks of inodes for what a file has beside its data: ACLs, extended attributes, flags, extents.
 //!
 //! The other half of [`super::inode`], which has the trait and the table.
 //!
 //! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h).
 
+use core::ptr::NonNull;
 use kernel::{
     error::from_result,
     prelude::*, //
@@ -24,6 +25,10 @@ use crate::{
             RcuWalk, //
         },
         dentry::Dentry,
+        fileattr::{
+            ExtentRequest,
+            FileAttr, //
+        },
         inode::Inode,
         xattr::ListBuffer, //
     },
@@ -90,6 +95,41 @@ impl<T: InodeOps> InodeTable<T> {
             let list = unsafe { ListBuffer::from_raw(list, size) };
             let len = T::list_xattrs(dentry, list)?;
             isize::try_from(len).map_err(|_| EOVERFLOW)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS with a positive dentry of `T::Fs`, and room for the result.
+    pub(super) unsafe extern "C" fn fileattr_get(
+        dentry: *mut bindings::dentry,
+        attr: *mut kernel::bindings::file_kattr,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: By the callback's contract.
+            let dentry = unsafe { Dentry::from_raw(dentry) };
+            // SAFETY: By the callback's contract.
+            let attr = unsafe { FileAttr::from_raw(attr.cast()) };
+            T::fileattr(dentry, attr)?;
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS with an inode of `T::Fs` that is held, and a request.
+    pub(super) unsafe extern "C" fn fiemap(
+        inode: *mut bindings::inode,
+        info: *mut bindings::fiemap_extent_info,
+        start: u64,
+        len: u64,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: By the callback's contract.
+            let inode = unsafe { Inode::from_raw(inode) };
+            let info = NonNull::new(info).ok_or(EINVAL)?;
+            T::extents(inode, ExtentRequest { info, start, len })?;
+            Ok(0)
         })
     }
 }
