@@ -18,7 +18,7 @@ use crate::bindings;
 
 impl PathRef<'_> {
     /// Reads the extended attribute `name` into `buffer`, and returns the part that was filled. `None`
-    /// if there is no such attribute, or could be none.
+    /// if there is no such attribute, or could be none. With an empty `buffer` that is all that is told.
     ///
     /// # Errors
     ///
@@ -35,7 +35,8 @@ impl PathRef<'_> {
             )
         };
         match usize::try_from(len) {
-            Ok(len) => Ok(buffer.get(..len)),
+            // Without any room the length is that of the value.
+            Ok(len) => Ok(Some(buffer.get(..len).unwrap_or(&[]))),
             // CAST: A negative value is an errno.
             Err(_) => match to_result(len as c_int) {
                 Err(e) if e == ENODATA || e == EOPNOTSUPP => Ok(None),
