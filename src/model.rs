@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub(crate) mod buffer;
+pub(crate) mod handle;
 pub(crate) mod hash;
 pub(crate) mod kind;
 pub(crate) mod lowerdir;
@@ -16,16 +17,13 @@ pub(crate) mod merge;
 pub(crate) mod names;
 pub(crate) mod options;
 pub(crate) mod protattr;
+pub(crate) mod xino;
 
 // The formats below are ready and tested, and become part of the module with the feature that uses
 // them.
-#[cfg(test)]
-mod handle;
 #[cfg(test)]
 mod metacopy;
 #[cfg(test)]
 mod nlink;
 #[cfg(test)]
 mod redirect;
-#[cfg(test)]
-mod xino;

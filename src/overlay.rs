@@ -16,6 +16,8 @@ pub(crate) mod io;
 pub(crate) mod layer;
 pub(crate) mod lookup;
 pub(crate) mod node;
+mod number;
+mod origin;
 pub(crate) mod readdir;
 pub(crate) mod setup;
 pub(crate) mod stack;

@@ -23,6 +23,7 @@ pub(crate) mod cred;
 pub(crate) mod dentry;
 pub(crate) mod file;
 pub(crate) mod fileattr;
+pub(crate) mod handle;
 pub(crate) mod inode;
 pub(crate) mod lock;
 pub(crate) mod lookup;

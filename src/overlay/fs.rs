@@ -10,22 +10,20 @@ use kernel::{
     str::CString,
     sync::{
         aref::ARef,
-        atomic::{
-            ordering::Relaxed,
-            Atomic, //
-        },
         Arc, //
     }, //
 };
 
 use super::{
     cache::ListingCache,
-    layer::Layers, //
+    layer::Layers,
+    number::NumberSpace, //
 };
 use crate::{
     model::{
         hash::Seed,
-        names::Namespace, //
+        names::Namespace,
+        options::Options, //
     },
     vfs::{
         cred::Override,
@@ -56,10 +54,11 @@ pub(crate) struct UpperPaths {
 pub(crate) struct Instance {
     layers: Layers,
     paths: Paths,
+    options: Options,
     mounter: ARef<Credential>,
     listings: Arc<ListingCache>,
     seed: Seed,
-    last_number: Atomic<u64>,
+    numbers: NumberSpace,
 }
 
 impl Instance {
@@ -68,14 +67,21 @@ impl Instance {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(super) fn new(layers: Layers, paths: Paths, mounter: ARef<Credential>) -> Result<Self> {
+    pub(super) fn new(
+        layers: Layers,
+        paths: Paths,
+        options: Options,
+        mounter: ARef<Credential>,
+    ) -> Result<Self> {
+        let numbers = NumberSpace::new(options.xino, &layers);
         Ok(Self {
             layers,
             paths,
+            options,
             mounter,
             listings: ListingCache::new()?,
             seed: Seed::new(random::number(), random::number()),
-            last_number: Atomic::new(1),
+            numbers,
         })
     }
 
@@ -94,6 +100,17 @@ impl Instance {
     #[inline]
     pub(crate) fn namespace(&self) -> Namespace {
         Namespace::Trusted
+    }
+
+    /// The options that are in force.
+    pub(crate) fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// The inode numbers.
+    #[inline]
+    pub(crate) fn numbers(&self) -> &NumberSpace {
+        &self.numbers
     }
 
     /// The credentials under which layers are touched.
@@ -126,12 +143,6 @@ impl Instance {
     /// The key of the hash of names in listings.
     pub(super) fn seed(&self) -> Seed {
         self.seed
-    }
-
-    /// An inode number that no other directory of this instance has. It lasts as long as the inode.
-    pub(super) fn next_number(&self) -> u64 {
-        // Zero stands for no inode at all; a counter of 64 bits does not come round to it.
-        self.last_number.fetch_add(1, Relaxed).wrapping_add(1)
     }
 }
 

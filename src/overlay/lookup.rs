@@ -14,7 +14,7 @@ use kernel::{
 };
 
 use super::{
-    attr, fileattr,
+    fileattr,
     fs::{
         Instance,
         Overlay, //
@@ -25,10 +25,12 @@ use super::{
     },
     node::{
         DirKind,
+        KeptBy,
         Node,
         Numbers,
         Objects, //
     },
+    number, origin,
     stack::{
         LowerObject,
         StackBuilder, //
@@ -38,6 +40,7 @@ use super::{
 use crate::{
     model::kind::Opaque,
     vfs::{
+        attr::StatRequest,
         dentry::Dentry,
         inode::{
             FileType,
@@ -157,7 +160,24 @@ fn search(instance: &Instance, parent: &Node, name: &[u8]) -> Result<Finding> {
             }
         }
     }
+    find_origin(instance, &mut finding)?;
     Ok(finding)
+}
+
+/// Adds what an upper file was copied from, which is not found by its name since upper hides it.
+///
+/// TODO: An upper directory that is merged with a lower one by its name only, and does not say so itself,
+/// gets the lower one's handle as its origin here, so that it can be found after a rename (C:
+/// `ovl_fix_origin`). As long as nothing can be written it stays without, and nobody can tell.
+fn find_origin(instance: &Instance, finding: &mut Finding) -> Result {
+    let (Some(upper), false) = (&finding.upper, finding.is_directory) else {
+        return Ok(());
+    };
+    let layer = instance.layers().get(LayerId::Upper)?;
+    if let Some((origin, id)) = origin::of_file(instance, &layer.path(upper))? {
+        finding.lower.push(origin, id)?;
+    }
+    Ok(())
 }
 
 /// Searches one layer. (C: `ovl_lookup_single`.)
@@ -216,32 +236,40 @@ fn search_layer(
     Ok(Hit::Object(object, Search::GoOn, form))
 }
 
-/// The object whose address identifies the inode, so that all names of one file have one inode.
-/// `None` if each name needs an inode of its own. (C: `ovl_hash_bylower`.)
-fn identity<'a>(instance: &Instance, finding: &'a Finding) -> Option<&'a Inode<AnyFs>> {
+/// The object whose address identifies an inode, so that all names of one file have one inode.
+#[derive(Clone, Copy)]
+enum Identity<'a> {
+    /// The lower one, whether it has been copied up or not.
+    Lower(&'a Inode<AnyFs>),
+    /// The upper one.
+    Upper(&'a Inode<AnyFs>),
+    /// Each name needs an inode of its own.
+    None,
+}
+
+/// What identifies the inode. (C: `ovl_hash_bylower`.)
+fn identity<'a>(instance: &Instance, finding: &'a Finding) -> Identity<'a> {
     let upper = finding.upper.as_ref().and_then(|upper| upper.inode());
     let lower = finding.lower.as_slice().first();
     let lower = lower.and_then(LowerObject::dentry).and_then(Dentry::inode);
-    match (upper, lower) {
-        (upper, None) => upper,
+    let is_broken = |lower: &Inode<AnyFs>| {
         // A hard link in a lower layer is broken when it is copied up.
-        (upper, Some(lower))
-            if instance.layers().upper().is_some()
-                && !lower.is_directory()
-                && lower.links() > 1 =>
-        {
-            upper
-        }
-        (_, lower) => lower,
+        instance.layers().upper().is_some() && !lower.is_directory() && lower.links() > 1
+    };
+    match (upper, lower) {
+        (_, Some(lower)) if !is_broken(lower) => Identity::Lower(lower),
+        (Some(upper), _) => Identity::Upper(upper),
+        (None, _) => Identity::None,
     }
 }
 
 /// The inode that stands for what was found. (C: `ovl_get_inode`.)
 fn inode(sb: &SuperBlock<Overlay>, finding: Finding) -> Result<ARef<Inode<Overlay>>> {
     let instance = sb.data();
-    let new = match identity(instance, &finding) {
-        None => sb.anonymous_inode()?,
-        Some(key) => match sb.inode_for(key)? {
+    let identity = identity(instance, &finding);
+    let new = match identity {
+        Identity::None => sb.anonymous_inode()?,
+        Identity::Lower(key) | Identity::Upper(key) => match sb.inode_for(key)? {
             Found::New(new) => new,
             Found::Existing(inode) => {
                 let lower = finding.lower.as_slice().first();
@@ -257,17 +285,24 @@ fn inode(sb: &SuperBlock<Overlay>, finding: Finding) -> Result<ARef<Inode<Overla
     let (id, real) = finding.top().ok_or(EIO)?;
     let layer = instance.layers().get(id)?;
     let real: ARef<_> = real.into();
+    let (number, kept_by) = match identity {
+        Identity::Lower(key) => {
+            let lower = finding.lower.as_slice().first().ok_or(EIO)?;
+            let fs = instance.layers().get(lower.layer())?.fs();
+            (instance.numbers().of_new_inode(key, fs), KeptBy::Lower)
+        }
+        Identity::Upper(_) | Identity::None => {
+            let inode = real.inode().ok_or(ESTALE)?;
+            let number = instance.numbers().of_new_inode(inode, layer.fs());
+            (number, KeptBy::Other)
+        }
+    };
     let (kind, numbers) = dir_kind(instance, layer, &finding, &real);
-    let number = attr::inode_number(instance, identity(instance, &finding), &real);
     if id == LayerId::Upper {
         fileattr::protect(&new, &layer.path(&real), instance.namespace());
     }
-    new.node().set(Objects::new(
-        finding.upper,
-        finding.lower.finish(),
-        kind,
-        numbers,
-    ));
+    let objects = Objects::new(finding.upper, finding.lower.finish(), kind, numbers);
+    new.node().set(objects.kept_by(kept_by));
     new.finish_like(&layer.path(&real), number)
 }
 
@@ -286,22 +321,30 @@ pub(super) fn listed_number(
     let Some((id, top)) = finding.top() else {
         return Ok(None);
     };
-    let lower = finding.lower.as_slice().first();
-    let shown = match (finding.is_directory, lower) {
-        (true, Some(lower)) => (lower.layer(), lower.dentry().ok_or(EIO)?),
-        _ => (id, top),
+    let layer = instance.layers().get(id)?;
+    let own = number::of_object(&layer.path(top))?;
+    let origin = match identity(instance, &finding) {
+        Identity::Lower(_) => finding.lower.as_slice().first(),
+        Identity::Upper(_) | Identity::None => None,
     };
-    let layer = instance.layers().get(shown.0)?;
-    attr::number_of(&layer.path(shown.1)).map(Some)
+    let (number, fs) = match id {
+        LayerId::Lower(_) => (own, layer.fs()),
+        LayerId::Upper => number::of_upper(
+            instance,
+            finding.is_directory,
+            own,
+            origin,
+            StatRequest::NUMBER,
+        )?,
+    };
+    Ok(Some(instance.numbers().listed(number, fs)))
 }
 
 /// Whether something in the directory `upper` shows another number than upper lists. Where numbers are not
 /// unique as they are, they cannot agree anyway. (C: `ovl_is_impuredir`.)
 fn numbers(instance: &Instance, layer: &Layer, upper: Option<&Dentry<AnyFs>>) -> Numbers {
     match upper {
-        Some(upper)
-            if instance.layers().same_filesystem() && xattr::is_impure(&layer.path(upper)) =>
-        {
+        Some(upper) if instance.numbers().same_device() && xattr::is_impure(&layer.path(upper)) => {
             Numbers::LookUp
         }
         _ => Numbers::AsListed,
@@ -356,7 +399,9 @@ pub(super) fn root(sb: &SuperBlock<Overlay>) -> Result<ARef<Inode<Overlay>>> {
     let top = layers.top()?;
     let numbers = numbers(instance, top, upper.as_deref());
     let new = sb.anonymous_inode()?;
-    let number = attr::inode_number(instance, top.root().inode(), top.root());
+    let number = instance
+        .numbers()
+        .of_new_inode(top.root().inode().ok_or(ESTALE)?, top.fs());
     new.node()
         .set(Objects::new(upper, lower.finish(), kind, numbers));
     new.finish_like(&top.path(top.root()), number)

@@ -74,12 +74,22 @@ pub(crate) enum Numbers {
     LookUp,
 }
 
+/// By which of its objects an inode is found again, so that all names of one file have one inode.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeptBy {
+    /// By the uppermost lower one: copying it up does not change what the inode is. (C: `OVL_CONST_INO`.)
+    Lower,
+    /// By the upper one, or by none.
+    Other,
+}
+
 /// The objects that an inode stands for. Set once, when the inode is made.
 pub(super) struct Objects {
     upper: Slot<Dentry<AnyFs>>,
     lower: LowerStack,
     kind: DirKind,
     numbers: Numbers,
+    kept_by: KeptBy,
 }
 
 impl Objects {
@@ -95,7 +105,14 @@ impl Objects {
             lower,
             kind,
             numbers,
+            kept_by: KeptBy::Other,
         }
+    }
+
+    /// Says by which of the objects the inode is found again.
+    pub(super) fn kept_by(mut self, kept_by: KeptBy) -> Self {
+        self.kept_by = kept_by;
+        self
     }
 
     /// Gives all references back. May sleep.
@@ -150,11 +167,24 @@ impl Node {
     }
 
     /// The objects in lower layers, from the uppermost.
+    ///
+    /// If there is one in upper too, and it is no directory, these are no part of what the inode looks
+    /// like: there is at most one, from which the upper one was copied.
     #[inline]
     pub(crate) fn lower(&self) -> &[LowerObject] {
         self.objects
             .as_ref()
             .map_or(&[], |objects| objects.lower.as_slice())
+    }
+
+    /// The lower object from which the one in upper was copied, and whose number is shown for it.
+    /// (C: `OVL_TYPE_ORIGIN`.)
+    pub(super) fn origin(&self) -> Option<&LowerObject> {
+        let objects = self.objects.as_ref()?;
+        if objects.kept_by == KeptBy::Other || objects.upper.get().is_none() {
+            return None;
+        }
+        objects.lower.as_slice().first()
     }
 
     /// How names in it are found, if it is a directory.
@@ -171,7 +201,7 @@ impl Node {
             .map_or(Numbers::AsListed, |objects| objects.numbers)
     }
 
-    /// Whether it is made of more than one object. (C: `OVL_TYPE_MERGE`, for a directory.)
+    /// Whether it is made of more than one object, if it is a directory. (C: `OVL_TYPE_MERGE`.)
     pub(crate) fn has_several(&self) -> bool {
         let lower = self.lower().len();
         lower > 1 || (lower == 1 && self.upper().is_some())

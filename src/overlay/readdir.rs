@@ -17,7 +17,6 @@ use kernel::{
 };
 
 use super::{
-    attr,
     fs::{
         Instance,
         Overlay, //
@@ -32,7 +31,7 @@ use super::{
         Node,
         Numbers, //
     },
-    xattr,
+    number, xattr,
 };
 use crate::{
     model::{
@@ -175,19 +174,22 @@ pub(crate) fn iterate(file: &File<Overlay>, dir: &OpenDir, emitter: &mut Emitter
 /// Emits the names of a directory of one layer. (C: `ovl_iterate_real`.)
 fn emit_plain(file: &File<Overlay>, real: &LayerFile, emitter: &mut Emitter<'_>) -> Result {
     let instance = file.inode().superblock().data();
-    if !instance.layers().same_filesystem() {
+    let space = instance.numbers();
+    if !space.same_device() {
         return real.forward_entries(emitter);
     }
     let parent = file.dentry().parent();
     let parent = parent.inode().ok_or(EIO)?;
-    if !parent.node().has_several() {
+    if !space.remaps() && !parent.node().has_several() {
         return real.forward_entries(emitter);
     }
+    let layer = file.inode().node().real_layer().ok_or(EIO)?;
+    let fs = instance.layers().get(layer)?.fs();
     // Below a merged directory `..` is not the object that the layer's filesystem lists.
-    let parent_number = attr::shown_number(parent)?;
+    let parent_number = number::shown(parent)?;
     real.forward_entries_renumbered(emitter, &mut |entry| match entry.name {
         b".." => parent_number,
-        _ => entry.ino,
+        _ => space.listed(entry.ino, fs),
     })
 }
 
@@ -256,10 +258,10 @@ impl MergedDir {
 /// The number to list for the entry.
 fn number(file: &File<Overlay>, entry: &Entry<'_>) -> Result<u64> {
     match entry.name {
-        b"." => attr::shown_number(file.inode()),
+        b"." => number::shown(file.inode()),
         b".." => {
             let parent = file.dentry().parent();
-            attr::shown_number(parent.inode().ok_or(EIO)?)
+            number::shown(parent.inode().ok_or(EIO)?)
         }
         _ => Ok(entry.ino),
     }
@@ -294,37 +296,48 @@ fn resolve(instance: &Instance, node: &Node, listing: &mut Listing) -> Result {
         let Some(entry) = listing.get(position) else {
             continue;
         };
-        if entry.state == State::Unchecked {
-            let state = if is_hidden_by_xattr(instance, node, &entry)? {
-                State::Whiteout
-            } else {
-                State::Shown
-            };
-            listing.set_state(position, state);
-            continue;
-        }
-        if !has_other_number(instance, node, &entry) {
-            continue;
-        }
-        match lookup::listed_number(instance, node, entry.name)? {
+        let state = match entry.state {
+            State::Unchecked if is_hidden_by_xattr(instance, node, &entry)? => State::Whiteout,
+            State::Unchecked => State::Shown,
+            state => state,
+        };
+        let number = match state {
+            State::Shown => resolved_number(instance, node, &entry)?,
+            _ => Some(entry.ino),
+        };
+        match number {
             Some(number) => listing.set_ino(position, number),
             // It went away since it was listed.
-            None => listing.set_state(position, State::Whiteout),
+            None => {
+                listing.set_state(position, State::Whiteout);
+                continue;
+            }
         }
+        listing.set_state(position, state);
     }
     Ok(())
 }
 
-/// Whether `stat(2)` may show another number for the entry than its layer lists.
-fn has_other_number(instance: &Instance, node: &Node, entry: &Entry<'_>) -> bool {
+/// The number that is to be listed for the entry, or `None` if there is no such name any more.
+fn resolved_number(instance: &Instance, node: &Node, entry: &Entry<'_>) -> Result<Option<u64>> {
+    let space = instance.numbers();
+    // The directory's own number and that of its parent may change with the parent.
     let is_dots = matches!(entry.name, b"." | b"..");
-    if is_dots || entry.layer != LayerId::Upper.number() {
-        return false;
+    if is_dots || !space.same_device() {
+        return Ok(Some(entry.ino));
     }
+    let layer = LayerId::from_number(entry.layer);
+    if layer == LayerId::Upper && has_other_number(node, entry) {
+        return lookup::listed_number(instance, node, entry.name);
+    }
+    let fs = instance.layers().get(layer)?.fs();
+    Ok(Some(space.listed(entry.ino, fs)))
+}
+
+/// Whether `stat(2)` may show the number of another object for the entry, which is from upper.
+fn has_other_number(node: &Node, entry: &Entry<'_>) -> bool {
     // A directory that is merged shows the number of the uppermost lower one.
-    let may_merge = entry.d_type == FileType::Directory.d_type()
-        && instance.layers().same_filesystem()
-        && !node.lower().is_empty();
+    let may_merge = entry.d_type == FileType::Directory.d_type() && !node.lower().is_empty();
     may_merge || node.numbers() == Numbers::LookUp
 }
 

@@ -20,13 +20,25 @@ use super::{
         Paths,
         UpperPaths, //
     },
-    layer::Layers,
-    lookup,
+    layer::{
+        Lack,
+        Layers, //
+    },
+    lookup, //
 };
 use crate::{
-    model::lowerdir::{
-        self,
-        LayerKind, //
+    model::{
+        lowerdir::{
+            self,
+            LayerKind, //
+        },
+        options::{
+            self,
+            fallback::Fallback,
+            resolve,
+            Defaults,
+            Requested, //
+        },
     },
     vfs::{
         context::{
@@ -138,7 +150,16 @@ impl Options {
         self.check_presence(log)?;
         let upper = self.upper_mount(log)?;
         let depth = self.stack_depth(log)?;
-        let layers = self.layers(log, upper)?;
+        // TODO: These are the defaults; none of the options is taken yet.
+        let facts = resolve::Facts {
+            upper: self.upper.is_some(),
+            workdir: self.work.is_some(),
+            data_only: false,
+            capable: true,
+        };
+        let options = Requested::new(&Defaults::LOADED).resolve(&facts, &mut |_| ());
+        let mut options = options.map_err(|_| EINVAL)?;
+        let layers = self.layers(log, upper, &mut options)?;
         let paths = self.take_paths()?;
 
         let mut mounter = mounter;
@@ -146,7 +167,7 @@ impl Options {
         let granularity = layers
             .upper()
             .map(|upper| upper.mount().superblock().time_granularity());
-        let instance = Instance::new(layers, paths, mounter.freeze())?;
+        let instance = Instance::new(layers, paths, options, mounter.freeze())?;
         let mut sb = sb.with_data(KBox::new(instance, GFP_KERNEL)?, depth);
         // TODO: Upper is only looked at so far. Until it is written to, no overlay can be changed.
         sb.make_read_only();
@@ -218,7 +239,12 @@ impl Options {
     }
 
     /// Clones the mounts of all layers.
-    fn layers(&self, log: &Log<'_>, upper: Option<PrivateMount>) -> Result<Layers> {
+    fn layers(
+        &self,
+        log: &Log<'_>,
+        upper: Option<PrivateMount>,
+        options: &mut options::Options,
+    ) -> Result<Layers> {
         let mut layers = Layers::new(upper)?;
         let upper = self.upper.iter().map(|named| (Role::Upper, named));
         let lower = self.lower.iter().map(|named| (Role::Lower, named));
@@ -232,11 +258,19 @@ impl Options {
                 ));
             })?;
             layers.admit_name_length(stat.name_length());
+            if role == Role::Lower {
+                let sb = named.path.mount().superblock();
+                layers.check_handles(sb, options, &mut |fallback| {
+                    warn_of(named, Lack::Handles, fallback)
+                });
+            }
         }
         for named in &self.lower {
             let mut mount = clone(log, Role::Lower, named)?;
             mount.make_read_only();
-            layers.add_lower(mount)?;
+            layers.add_lower(mount, options, &mut |lack, fallback| {
+                warn_of(named, lack, fallback)
+            })?;
         }
         Ok(layers)
     }
@@ -255,6 +289,16 @@ impl Options {
             upper,
         })
     }
+}
+
+/// Says that an option was switched off, as the filesystem of a layer cannot do what it takes.
+fn warn_of(layer: &Named, lack: Lack, fallback: Fallback) {
+    pr_warn!(
+        "lowerdir: {}: {}, {}\n",
+        shown(&layer.name),
+        lack.text(),
+        fallback.text()
+    );
 }
 
 /// For messages: paths are bytes.

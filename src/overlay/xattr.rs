@@ -9,10 +9,13 @@ pub(crate) mod view;
 use kernel::prelude::*;
 
 use crate::{
-    model::kind::{
-        self,
-        Opaque,
-        Whiteout, //
+    model::{
+        handle,
+        kind::{
+            self,
+            Opaque,
+            Whiteout, //
+        },
     },
     vfs::{
         inode::Inode,
@@ -70,6 +73,32 @@ pub(super) fn has_origin(path: &PathRef<'_>) -> bool {
 pub(super) fn is_impure(path: &PathRef<'_>) -> bool {
     let mut value = [0; 1];
     matches!(path.xattr(IMPURE, &mut value), Ok(Some(b"y")))
+}
+
+/// The length of the longest origin that can be of use.
+pub(super) const ORIGIN_MAX: usize = handle::SIZE_MAX;
+
+/// The length of the longest value that an attribute can have (`XATTR_SIZE_MAX`).
+const VALUE_MAX: usize = 65536;
+
+/// The file handle of what the object `path` was copied from, as it is stored: in `short`, or in `long` if
+/// there is something behind it.
+///
+/// # Errors
+///
+/// `ENOMEM`, and what the filesystem says.
+pub(super) fn origin<'b>(
+    path: &PathRef<'_>,
+    short: &'b mut [u8; ORIGIN_MAX],
+    long: &'b mut KVVec<u8>,
+) -> Result<Option<&'b [u8]>> {
+    match path.xattr(ORIGIN, short) {
+        Err(e) if e == ERANGE => {
+            long.resize(VALUE_MAX, 0, GFP_KERNEL)?;
+            path.xattr(ORIGIN, long)
+        }
+        result => result,
+    }
 }
 
 /// Whether the file `path` has its data elsewhere. (C: `ovl_check_metacopy_xattr`.)

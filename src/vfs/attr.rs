@@ -35,6 +35,14 @@ impl StatRequest {
         flags: 0,
     };
 
+    /// Just the inode number and the number of links, as current as `self` asks for.
+    pub(crate) fn number_and_links(self) -> Self {
+        Self {
+            mask: bindings::STATX_INO | bindings::STATX_NLINK,
+            flags: self.flags,
+        }
+    }
+
     /// From the arguments of the `getattr` callback.
     pub(super) fn from_raw(mask: u32, flags: c_uint) -> Self {
         Self { mask, flags }
@@ -101,6 +109,11 @@ impl Stat {
     /// Sets the number of the device.
     pub(crate) fn set_device(&mut self, device: u32) {
         self.0.dev = device;
+    }
+
+    /// The number of links.
+    pub(crate) fn links(&self) -> u32 {
+        self.0.nlink
     }
 
     /// Sets the number of links.

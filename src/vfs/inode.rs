@@ -180,6 +180,11 @@ impl<F> Inode<F> {
         u64::try_from(size).unwrap_or(0)
     }
 
+    /// Whether both are of the same type (C: `inode_wrong_type`).
+    pub(crate) fn is_same_type(&self, other: &Self) -> bool {
+        (self.mode_bits() ^ other.mode_bits()) & bindings::S_IFMT == 0
+    }
+
     /// The type and permission bits (`S_*`).
     pub(crate) fn mode_bits(&self) -> u32 {
         u32::from(self.mode())

@@ -236,7 +236,6 @@ impl<F: FileSystem> NewInode<F> {
         // dentry. The copying functions read what may change meanwhile as C does.
         unsafe {
             (*inode).i_mode = (*real).i_mode;
-            (*inode).i_rdev = (*real).i_rdev;
             (*inode).i_flags |= bindings::S_NOCMTIME;
             // The filesystem below caches access control lists, and is asked each time.
             bindings::rovl_acl_dont_cache(inode);
@@ -247,8 +246,16 @@ impl<F: FileSystem> NewInode<F> {
             bindings::rovl_inode_copy_mtime(inode, real);
             bindings::rovl_inode_copy_ctime(inode, real);
             bindings::rovl_i_size_copy(inode, real);
-            bindings::set_nlink(inode, (*real).__bindgen_anon_1.i_nlink);
+            (*inode).i_rdev = (*real).i_rdev;
             (*inode).i_ino = number;
+        }
+        if self.0.is_directory() {
+            // Those of a directory are not counted, as it may be merged.
+            // SAFETY: As above.
+            unsafe { bindings::set_nlink(inode, 1) };
+        } else {
+            // SAFETY: As above.
+            unsafe { bindings::set_nlink(inode, (*real).__bindgen_anon_1.i_nlink) };
         }
         F::Inodes::install(&self.0);
         lock::annotate(&self.0, self.0.superblock_depth());

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Where an object in upper was copied from: the lower object whose file handle it keeps.
+//!
+//! See X3 and L3 of the behaviour of overlayfs, `ovl_check_origin` and `ovl_decode_real_fh` in
+//! [`fs/overlayfs/namei.c`](srctree/fs/overlayfs/namei.c).
+
+#![forbid(unsafe_code)]
+
+use kernel::{
+    prelude::*,
+    sync::aref::ARef, //
+};
+
+use super::{
+    fs::Instance,
+    layer::{
+        FsId,
+        LayerId, //
+    },
+    xattr,
+};
+use crate::{
+    model::{
+        handle::{
+            Handle,
+            Unusable, //
+        },
+        options::Uuid,
+    },
+    vfs::{
+        dentry::Dentry,
+        handle::{
+            self,
+            FileHandle, //
+        },
+        path::PathRef,
+        AnyFs, //
+    },
+};
+
+/// The lower object that `upper`, which is no directory, was copied from.
+///
+/// It may have no name, or one that is in none of the layers. That does not matter, since no more than its
+/// inode number is used. (C: `ovl_check_origin`.)
+///
+/// # Errors
+///
+/// `ENOMEM`. An origin that cannot be found, for whatever reason, is none.
+pub(super) fn of_file(
+    instance: &Instance,
+    upper: &PathRef<'_>,
+) -> Result<Option<(ARef<Dentry<AnyFs>>, LayerId)>> {
+    let mut long = KVVec::new();
+    let mut short = [0; xattr::ORIGIN_MAX];
+    let stored = match xattr::origin(upper, &mut short, &mut long) {
+        Ok(Some(stored)) => stored,
+        Ok(None) => return Ok(None),
+        Err(e) if e == ENOMEM => return Err(e),
+        Err(e) => {
+            pr_debug!("failed to get origin ({e:?})\n");
+            return Ok(None);
+        }
+    };
+    // What was copied up from a filesystem without handles keeps an empty one.
+    if stored.is_empty() {
+        return Ok(None);
+    }
+    let handle = match Handle::parse(stored) {
+        Ok(handle) => handle,
+        Err(Unusable::Unknown) => return Ok(None),
+        Err(Unusable::Invalid) => {
+            pr_debug!("invalid origin\n");
+            return Ok(None);
+        }
+    };
+    let Some((origin, layer)) = find(instance, &handle)? else {
+        return Ok(None);
+    };
+    let types = (upper.dentry.inode(), origin.inode());
+    if !matches!(types, (Some(upper), Some(origin)) if upper.is_same_type(origin)) {
+        pr_debug!("invalid origin, of another type\n");
+        return Ok(None);
+    }
+    Ok(Some((origin, layer)))
+}
+
+/// Finds the object in the uppermost lower layer that is on the filesystem of the handle.
+/// (C: `ovl_check_origin_fh`.)
+fn find(
+    instance: &Instance,
+    handle: &Handle<'_>,
+) -> Result<Option<(ARef<Dentry<AnyFs>>, LayerId)>> {
+    if !handle::may_decode() {
+        return Ok(None);
+    }
+    let Some(raw) = FileHandle::new(handle.kind, handle.fid) else {
+        return Ok(None);
+    };
+    let layers = instance.layers();
+    for (index, layer) in layers.lower().iter().enumerate() {
+        if layer.fs() != FsId::UPPER && !layers.is_told_apart(layer.fs()) {
+            continue;
+        }
+        let mount = layer.mount();
+        if handle.uuid != stored_uuid(instance, mount.superblock().uuid()) {
+            continue;
+        }
+        match mount.decode(&raw)? {
+            Some(found) if !found.is_weird() => {
+                return Ok(Some((found, LayerId::Lower(u16::try_from(index)?))));
+            }
+            _ => (),
+        }
+    }
+    Ok(None)
+}
+
+/// The identity that handles of a filesystem with `uuid` are stored with.
+fn stored_uuid(instance: &Instance, uuid: [u8; 16]) -> [u8; 16] {
+    match instance.options().uuid {
+        Uuid::Off => [0; 16],
+        _ => uuid,
+    }
+}
