@@ -8,6 +8,7 @@
 mod context;
 mod dentry;
 mod dir;
+mod export;
 mod file;
 mod inode;
 mod superblock;
@@ -41,6 +42,7 @@ impl FileSystem for Overlay {
     type Context = Options;
     type SuperOps = superblock::Ops;
     type DentryOps = dentry::Ops;
+    type ExportOps = export::Ops;
     type Inodes = inode::Tables;
     type Xattrs = xattr::Handlers;
 }

@@ -10,6 +10,7 @@
 pub(crate) mod acl;
 pub(crate) mod attr;
 mod cache;
+pub(crate) mod export;
 pub(crate) mod fileattr;
 pub(crate) mod fs;
 pub(crate) mod io;

@@ -46,6 +46,7 @@ use self::{
     inode::Node,
     vtable::{
         dentry::DentryOps,
+        export::ExportOps,
         inode::InodeTables,
         superblock::SuperOps,
         xattr::XattrHandlers, //
@@ -77,6 +78,9 @@ pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
 
     /// Callbacks of all dentries.
     type DentryOps: DentryOps<Fs = Self>;
+
+    /// Callbacks that make file handles.
+    type ExportOps: ExportOps<Fs = Self>;
 
     /// Callbacks of each kind of inode.
     type Inodes: InodeTables<Fs = Self>;

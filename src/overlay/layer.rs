@@ -155,6 +155,8 @@ impl Lack {
 /// What all layers' filesystems can do with file handles.
 #[derive(Clone, Copy)]
 struct Handles {
+    /// They can find objects by them.
+    decode: bool,
     /// They hold inode numbers of 32 bits.
     ino32: bool,
 }
@@ -179,7 +181,10 @@ impl Layers {
             upper: None,
             lower: KVVec::new(),
             filesystems: KVec::new(),
-            handles: Handles { ino32: true },
+            handles: Handles {
+                decode: true,
+                ino32: true,
+            },
             name_length: 0,
         };
         let id = upper.as_ref().map(|mount| mount.superblock().identity());
@@ -235,6 +240,7 @@ impl Layers {
             true => sb.handle_support(),
             false => HandleSupport::None,
         };
+        self.handles.decode &= support != HandleSupport::None;
         self.handles.ino32 &= support == HandleSupport::Ino32;
         support
     }
@@ -356,6 +362,11 @@ impl Layers {
             upper: self.upper.is_some(),
             ino32: self.handles.ino32,
         }
+    }
+
+    /// Whether all layers' objects have handles that can be found again.
+    pub(crate) fn have_handles(&self) -> bool {
+        self.handles.decode
     }
 
     /// Whether a stored handle can be told to be one of this filesystem. (C: `bad_uuid`.)

@@ -34,6 +34,7 @@ use crate::{
             self,
             FileHandle, //
         },
+        inode::Inode,
         path::PathRef,
         AnyFs, //
     },
@@ -121,5 +122,35 @@ fn stored_uuid(instance: &Instance, uuid: [u8; 16]) -> [u8; 16] {
     match instance.options().uuid {
         Uuid::Off => [0; 16],
         _ => uuid,
+    }
+}
+
+/// The bytes that make up the handle of an object of a layer, before they are stored or given out.
+pub(super) struct RealHandle {
+    raw: FileHandle,
+    uuid: [u8; 16],
+}
+
+impl RealHandle {
+    /// Asks the layer's filesystem for the handle of `inode`. (C: `ovl_encode_real_fh`.)
+    ///
+    /// # Errors
+    ///
+    /// `EIO` if the filesystem makes none.
+    pub(super) fn of(instance: &Instance, inode: &Inode<AnyFs>) -> Result<Self> {
+        Ok(Self {
+            raw: FileHandle::of(inode)?,
+            uuid: stored_uuid(instance, inode.filesystem().uuid()),
+        })
+    }
+
+    /// The handle, to be encoded for a place in the layer `side`.
+    pub(super) fn as_handle(&self, side: crate::model::handle::Side) -> Handle<'_> {
+        Handle {
+            side,
+            uuid: self.uuid,
+            kind: self.raw.kind(),
+            fid: self.raw.bytes(),
+        }
     }
 }

@@ -167,10 +167,14 @@ impl Options {
         let granularity = layers
             .upper()
             .map(|upper| upper.mount().superblock().time_granularity());
+        let has_handles = layers.have_handles();
         let instance = Instance::new(layers, paths, options, mounter.freeze())?;
         let mut sb = sb.with_data(KBox::new(instance, GFP_KERNEL)?, depth);
         // TODO: Upper is only looked at so far. Until it is written to, no overlay can be changed.
         sb.make_read_only();
+        if has_handles {
+            sb.encode_handles();
+        }
         if let Some(granularity) = granularity {
             sb.set_time_granularity(granularity);
         }

@@ -15,6 +15,7 @@ use kernel::{
 
 use super::{
     dentry::Dentry,
+    inode::Inode,
     mount::Mount,
     superblock::SuperBlock,
     AnyFs, //
@@ -53,7 +54,51 @@ impl FileHandle {
             kind,
         })
     }
+
+    /// Asks the filesystem of `inode` for its handle, one that tells no parent.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` if the filesystem makes none.
+    pub(crate) fn of(inode: &Inode<AnyFs>) -> Result<Self> {
+        let mut bytes = [0; LENGTH_MAX];
+        // CAST: The constant is 128.
+        let mut words = (LENGTH_MAX / 4) as c_int;
+        // SAFETY: The inode is valid, there is room for as many words as told, and no parent is asked for.
+        let kind = unsafe {
+            bindings::exportfs_encode_inode_fh(
+                inode.as_ptr(),
+                ptr::from_mut(&mut bytes).cast(),
+                &mut words,
+                ptr::null_mut(),
+                0,
+            )
+        };
+        let length = usize::try_from(words)?.checked_mul(4).ok_or(EIO)?;
+        match u8::try_from(kind) {
+            // INVARIANT: Both were just checked.
+            Ok(kind) if u32::from(kind) != INVALID && length <= LENGTH_MAX => Ok(Self {
+                bytes,
+                length,
+                kind,
+            }),
+            _ => Err(EIO),
+        }
+    }
+
+    /// The type of the handle.
+    pub(crate) fn kind(&self) -> u8 {
+        self.kind
+    }
+
+    /// The bytes of the handle.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or(&[])
+    }
 }
+
+/// What stands for no handle at all.
+const INVALID: u32 = bindings::fid_type_FILEID_INVALID;
 
 /// What a filesystem can do with handles.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -90,6 +135,14 @@ impl SuperBlock<AnyFs> {
     pub(crate) fn uuid(&self) -> [u8; 16] {
         // SAFETY: The superblock is valid by the type invariant; the field is set before it is mounted.
         unsafe { (*self.as_ptr()).s_uuid.b }
+    }
+}
+
+impl Inode<AnyFs> {
+    /// The superblock that it belongs to.
+    pub(crate) fn filesystem(&self) -> &SuperBlock<AnyFs> {
+        // SAFETY: An inode's superblock outlives it, and never changes.
+        unsafe { SuperBlock::from_raw((*self.as_ptr()).i_sb) }
     }
 }
 

@@ -30,6 +30,7 @@ use super::{
     path::PathRef,
     vtable::{
         dentry::DentryTable,
+        export::ExportTable,
         inode::InodeTables,
         superblock::SuperTable,
         xattr::XattrHandlers, //
@@ -105,6 +106,14 @@ impl<F: FileSystem> SuperBlock<F> {
         // SAFETY: By the type invariant `s_fs_info` is an owned `KBox<F::Data>`, that is given back
         // only when nothing can reach the superblock any more.
         unsafe { &*data.cast() }
+    }
+
+    /// Whether `inode` is that of the root directory.
+    pub(crate) fn is_root(&self, inode: &Inode<F>) -> bool {
+        // SAFETY: The superblock is valid by the type invariant; the root is set before it is mounted.
+        let root = unsafe { (*self.as_ptr()).s_root };
+        // SAFETY: A superblock that has inodes in use holds its root.
+        !root.is_null() && ptr::eq(unsafe { (*root).d_inode }, inode.as_ptr())
     }
 
     /// The number of the device that the filesystem claims to be on.
@@ -381,6 +390,14 @@ impl<F: FileSystem> FilledSuperBlock<'_, F> {
     pub(crate) fn set_time_granularity(&mut self, nanoseconds: u32) {
         // SAFETY: By the type invariant nobody else knows the superblock.
         unsafe { (*self.ptr).s_time_gran = nanoseconds };
+    }
+
+    /// Lets file handles be asked for, by which nothing can be found.
+    pub(crate) fn encode_handles(&mut self) {
+        // SAFETY: By the type invariant nobody else knows the superblock. The table is static.
+        unsafe {
+            (*self.ptr).s_export_op = ptr::from_ref(ExportTable::<F>::ENCODE_ONLY).cast();
+        }
     }
 
     /// Makes `inode` the root, which completes the superblock.

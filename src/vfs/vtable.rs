@@ -6,6 +6,7 @@
 //! C's arguments into typed ones and the result back, and the constant table.
 
 pub(crate) mod dentry;
+pub(crate) mod export;
 pub(crate) mod file;
 pub(crate) mod inode;
 mod inode_attr;
