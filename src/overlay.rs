@@ -20,6 +20,7 @@ pub(crate) mod node;
 mod number;
 mod origin;
 pub(crate) mod readdir;
+pub(crate) mod revalidate;
 pub(crate) mod setup;
 pub(crate) mod stack;
 pub(crate) mod sync;

@@ -32,6 +32,7 @@ pub(crate) mod path;
 pub(crate) mod random;
 pub(crate) mod readdir;
 pub(crate) mod register;
+pub(crate) mod revalidate;
 pub(crate) mod seq;
 pub(crate) mod slab;
 pub(crate) mod slot;

@@ -25,4 +25,5 @@ const unsigned int ROVL_FS_IOC_GETFLAGS = FS_IOC_GETFLAGS;
 const unsigned int ROVL_SB_POSIXACL = SB_POSIXACL;
 const unsigned int ROVL_SB_RDONLY = SB_RDONLY;
 const unsigned int ROVL_LOOKUP_FOLLOW = LOOKUP_FOLLOW;
+const unsigned int ROVL_LOOKUP_RCU = LOOKUP_RCU;
 const loff_t ROVL_MAX_LFS_FILESIZE = MAX_LFS_FILESIZE;

@@ -4,10 +4,16 @@
 
 #![forbid(unsafe_code)]
 
+use kernel::prelude::*;
+
 use crate::{
-    overlay::fs::Overlay,
+    overlay::{
+        fs::Overlay,
+        revalidate, //
+    },
     vfs::{
         dentry::Dentry,
+        revalidate::Question,
         vtable::dentry::{
             DentryOps,
             RealPart, //
@@ -27,5 +33,9 @@ impl DentryOps for Ops {
         let (RealPart::Data | RealPart::Metadata) = part;
         let layers = dentry.superblock().data().layers();
         Some(dentry.inode()?.node().real(layers)?.dentry)
+    }
+
+    fn is_current(dentry: &Dentry<Overlay>, question: Question) -> Result<bool> {
+        revalidate::is_current(dentry, question)
     }
 }

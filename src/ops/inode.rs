@@ -20,6 +20,7 @@ use crate::{
         fileattr,
         fs::Overlay,
         lookup,
+        revalidate,
         xattr::view, //
     },
     vfs::{
@@ -46,6 +47,7 @@ use crate::{
             Inode, //
         },
         mount::Idmap,
+        revalidate::Wish,
         vtable::inode::{
             InodeOps,
             InodeTables,
@@ -123,7 +125,10 @@ impl InodeOps for Directory {
             let _creds = dir.superblock().data().as_mounter();
             lookup::lookup(dir.superblock(), dir.node(), name.name())?
         };
-        name.splice(inode)
+        let wish = inode
+            .as_deref()
+            .map_or(Wish::NONE, |inode| revalidate::wish(inode.node()));
+        name.splice(inode, wish)
     }
 
     fn getattr(

@@ -24,7 +24,8 @@ use super::{
         Lack,
         Layers, //
     },
-    lookup, //
+    lookup,
+    revalidate, //
 };
 use crate::{
     model::{
@@ -183,7 +184,8 @@ impl Options {
             let _creds = instance.as_mounter();
             lookup::root(&sb)?
         };
-        sb.set_root(root)
+        let wish = revalidate::wish(root.node());
+        sb.set_root(root, wish)
     }
 
     /// Checks that all that is needed was named (E7, E16).

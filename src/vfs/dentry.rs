@@ -23,6 +23,7 @@ use kernel::{
 
 use super::{
     inode::Inode,
+    revalidate::Wish,
     slot::RcuFreed,
     superblock::SuperBlock,
     AnyFs,
@@ -112,7 +113,7 @@ impl<F> Dentry<F> {
         Some(unsafe { Inode::from_raw(inode) })
     }
 
-    fn flags(&self) -> u32 {
+    pub(super) fn flags(&self) -> u32 {
         // SAFETY: The dentry can be read by the type invariant; flags are read without a lock as in
         // `__d_entry_type`.
         unsafe { ptr::addr_of!((*self.as_ptr()).d_flags).read_volatile() }
@@ -206,7 +207,7 @@ impl<F: FileSystem> Dentry<F> {
     }
 }
 
-impl<F: FileSystem> Dentry<F> {
+impl<F> Dentry<F> {
     /// The directory that it is in now; itself, if it is a root.
     pub(crate) fn parent(&self) -> ARef<Self> {
         // SAFETY: The dentry is valid by the type invariant.
@@ -255,7 +256,8 @@ impl<'a, F: FileSystem> Unhashed<'a, F> {
         unsafe { core::slice::from_raw_parts(name.name, len as usize) }
     }
 
-    /// Binds the name to `inode`, or marks it as one that does not exist, and makes it visible.
+    /// Binds the name to `inode`, or marks it as one that does not exist, and makes it visible. `wish` says
+    /// whether to ask, each time that the name is used, whether it is still current.
     ///
     /// For a directory that the cache knows already, under another name or none, that dentry is moved
     /// here and returned.
@@ -263,7 +265,12 @@ impl<'a, F: FileSystem> Unhashed<'a, F> {
     /// # Errors
     ///
     /// `ELOOP` if a directory would become its own ancestor, `ESTALE` if it has another place.
-    pub(crate) fn splice(self, inode: Option<ARef<Inode<F>>>) -> Result<Option<ARef<Dentry<F>>>> {
+    pub(crate) fn splice(
+        self,
+        inode: Option<ARef<Inode<F>>>,
+        wish: Wish,
+    ) -> Result<Option<ARef<Dentry<F>>>> {
+        self.0.set_wish(wish);
         let inode = inode.map_or(ptr::null_mut(), |inode| {
             ARef::into_raw(inode).as_ptr().cast()
         });

@@ -22,12 +22,14 @@ use kernel::{
 };
 
 use super::{
+    dentry::Dentry,
     inode::{
         Inode,
         WithNode, //
     },
     lock,
     path::PathRef,
+    revalidate::Wish,
     vtable::{
         dentry::DentryTable,
         export::ExportTable,
@@ -400,17 +402,20 @@ impl<F: FileSystem> FilledSuperBlock<'_, F> {
         }
     }
 
-    /// Makes `inode` the root, which completes the superblock.
+    /// Makes `inode` the root, which completes the superblock. `wish` says whether to ask, when somebody
+    /// comes to it, whether it is still current.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn set_root(self, inode: ARef<Inode<F>>) -> Result {
+    pub(crate) fn set_root(self, inode: ARef<Inode<F>>, wish: Wish) -> Result {
         // SAFETY: The inode's reference is handed over, also when this fails.
         let root = unsafe { bindings::d_make_root(ARef::into_raw(inode).as_ptr().cast()) };
         if root.is_null() {
             return Err(ENOMEM);
         }
+        // SAFETY: A root is a dentry of the superblock, and `d_make_root` returns it with a reference.
+        unsafe { Dentry::<F>::from_raw(root) }.set_wish(wish);
         // SAFETY: By the type invariant nobody else knows the superblock.
         unsafe { (*self.ptr).s_root = root };
         // From here on the superblock drops its data itself, when it is killed.

@@ -5,11 +5,19 @@
 //! C header: [`include/linux/dcache.h`](srctree/include/linux/dcache.h).
 
 use core::marker::PhantomData;
+use kernel::{
+    error::from_result,
+    prelude::*, //
+};
 
 use crate::{
     bindings,
     vfs::{
         dentry::Dentry,
+        revalidate::{
+            Question,
+            Use, //
+        },
         AnyFs,
         FileSystem, //
     },
@@ -31,6 +39,14 @@ pub(crate) trait DentryOps {
 
     /// The dentry below that the regular file `dentry` stands for; `None` if it cannot be told.
     fn real(dentry: &Dentry<Self::Fs>, part: RealPart) -> Option<&Dentry<AnyFs>>;
+
+    /// Whether `dentry` is still what it was. Called for those dentries about which someone wanted to be
+    /// asked, and maybe under the RCU read lock alone.
+    ///
+    /// # Errors
+    ///
+    /// `ECHILD` if it cannot be told without blocking, and what filesystems below say.
+    fn is_current(dentry: &Dentry<Self::Fs>, question: Question) -> Result<bool>;
 }
 
 /// The table for `F`.
@@ -41,6 +57,8 @@ impl<F: FileSystem> DentryTable<F> {
     pub(in crate::vfs) const TABLE: &'static bindings::dentry_operations =
         &bindings::dentry_operations {
             d_real: Some(Self::d_real),
+            d_revalidate: Some(Self::d_revalidate),
+            d_weak_revalidate: Some(Self::d_weak_revalidate),
             ..pin_init::zeroed()
         };
 
@@ -64,5 +82,33 @@ impl<F: FileSystem> DentryTable<F> {
         // What is below may stand for something else again.
         // SAFETY: The dentry is valid.
         unsafe { bindings::rovl_d_real(real.as_ptr(), part) }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS with a dentry of `F` that is held or, if the flags have `LOOKUP_RCU`, protected
+    /// by RCU.
+    unsafe extern "C" fn d_revalidate(
+        _dir: *mut bindings::inode,
+        _name: *const bindings::qstr,
+        dentry: *mut bindings::dentry,
+        flags: c_uint,
+    ) -> c_int {
+        // SAFETY: By the callback's contract.
+        let dentry = unsafe { Dentry::<F>::from_raw(dentry) };
+        Self::is_current(dentry, Question::from_raw(Use::Walked, flags))
+    }
+
+    /// # Safety
+    ///
+    /// As for `d_revalidate`.
+    unsafe extern "C" fn d_weak_revalidate(dentry: *mut bindings::dentry, flags: c_uint) -> c_int {
+        // SAFETY: By the callback's contract.
+        let dentry = unsafe { Dentry::<F>::from_raw(dentry) };
+        Self::is_current(dentry, Question::from_raw(Use::Jumped, flags))
+    }
+
+    fn is_current(dentry: &Dentry<F>, question: Question) -> c_int {
+        from_result(|| Ok(c_int::from(F::DentryOps::is_current(dentry, question)?)))
     }
 }
