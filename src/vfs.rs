@@ -21,6 +21,7 @@ pub(crate) mod backing;
 pub(crate) mod context;
 pub(crate) mod cred;
 pub(crate) mod dentry;
+pub(crate) mod encoding;
 pub(crate) mod file;
 pub(crate) mod fileattr;
 pub(crate) mod handle;

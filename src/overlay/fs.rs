@@ -16,6 +16,7 @@ use kernel::{
 
 use super::{
     cache::ListingCache,
+    casefold::Case,
     layer::Layers,
     number::NumberSpace, //
 };
@@ -59,6 +60,7 @@ pub(crate) struct Instance {
     listings: Arc<ListingCache>,
     seed: Seed,
     numbers: NumberSpace,
+    case: Case,
 }
 
 impl Instance {
@@ -74,6 +76,7 @@ impl Instance {
         mounter: ARef<Credential>,
     ) -> Result<Self> {
         let numbers = NumberSpace::new(options.xino, &layers);
+        let case = Case::of(layers.top()?.root());
         Ok(Self {
             layers,
             paths,
@@ -82,6 +85,7 @@ impl Instance {
             listings: ListingCache::new()?,
             seed: Seed::new(random::number(), random::number()),
             numbers,
+            case,
         })
     }
 
@@ -111,6 +115,12 @@ impl Instance {
     #[inline]
     pub(crate) fn numbers(&self) -> &NumberSpace {
         &self.numbers
+    }
+
+    /// Whether case counts in names.
+    #[inline]
+    pub(super) fn case(&self) -> Case {
+        self.case
     }
 
     /// The credentials under which layers are touched.

@@ -14,6 +14,7 @@ use kernel::{
 };
 
 use super::{
+    casefold::Case,
     fileattr,
     fs::{
         Instance,
@@ -109,6 +110,15 @@ enum Below {
     Something,
 }
 
+/// Where to look in one layer.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    layer: &'a Layer,
+    id: LayerId,
+    directory: &'a Dentry<AnyFs>,
+    below: Below,
+}
+
 /// Looks `name` up in the directory that `parent` is the node of. `None` is a name that does not exist.
 ///
 /// # Errors
@@ -142,7 +152,13 @@ fn search(instance: &Instance, parent: &Node, name: &[u8]) -> Result<Finding> {
             None => Below::Nothing,
         };
         let layer = instance.layers().get(id)?;
-        match search_layer(layer, id, directory, name, &finding, below)? {
+        let place = Place {
+            layer,
+            id,
+            directory,
+            below,
+        };
+        match search_layer(&place, name, &finding, instance.case())? {
             Hit::Nothing => (),
             Hit::Hidden => break,
             Hit::Object(object, search, form) => {
@@ -181,14 +197,17 @@ fn find_origin(instance: &Instance, finding: &mut Finding) -> Result {
 }
 
 /// Searches one layer. (C: `ovl_lookup_single`.)
-fn search_layer(
-    layer: &Layer,
-    id: LayerId,
-    directory: &Dentry<AnyFs>,
-    name: &[u8],
-    above: &Finding,
-    below: Below,
-) -> Result<Hit> {
+fn search_layer(place: &Place<'_>, name: &[u8], above: &Finding, case: Case) -> Result<Hit> {
+    let Place {
+        layer,
+        id,
+        directory,
+        below,
+    } = *place;
+    if Case::of(directory) != case {
+        pr_debug!("a directory of a layer has changed how case counts\n");
+        return Err(ESTALE);
+    }
     // What upper does not have is remembered by the overlay's own dentry, and may be created any time.
     let negative = match id {
         LayerId::Upper => Negative::Drop,
@@ -203,6 +222,11 @@ fn search_layer(
     let Some(object) = found else {
         return Ok(Hit::Nothing);
     };
+    let is_directory = object.inode().is_some_and(Inode::is_directory);
+    if is_directory && Case::of(&object) != case {
+        pr_debug!("case does not count as it does in the directory above\n");
+        return Err(EREMOTE);
+    }
     if object.is_weird() || (id == LayerId::Upper && object.is_stacked()) {
         pr_debug!("an object of a layer cannot be stacked on\n");
         return Err(EREMOTE);

@@ -14,6 +14,7 @@ use kernel::{
 };
 
 use super::{
+    casefold,
     fs::{
         Instance,
         Overlay,
@@ -146,7 +147,7 @@ impl Options {
     /// # Errors
     ///
     /// `EINVAL` for a combination of layers that cannot be mounted, and what the layers' filesystems say.
-    pub(crate) fn mount(&mut self, log: &Log<'_>, sb: NewSuperBlock<'_, Overlay>) -> Result {
+    pub(crate) fn mount(&mut self, log: &Log<'_>, mut sb: NewSuperBlock<'_, Overlay>) -> Result {
         let mounter = NewCredential::prepare()?;
         self.check_presence(log)?;
         let upper = self.upper_mount(log)?;
@@ -168,6 +169,7 @@ impl Options {
         let granularity = layers
             .upper()
             .map(|upper| upper.mount().superblock().time_granularity());
+        casefold::adopt(log, &mut sb, &layers)?;
         let has_handles = layers.have_handles();
         let instance = Instance::new(layers, paths, options, mounter.freeze())?;
         let mut sb = sb.with_data(KBox::new(instance, GFP_KERNEL)?, depth);

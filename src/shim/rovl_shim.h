@@ -51,6 +51,8 @@ struct posix_acl *rovl_posix_acl_dup(struct posix_acl *acl);
 void rovl_posix_acl_release(struct posix_acl *acl);
 
 bool rovl_sb_has_encoding(const struct super_block *sb);
+bool rovl_sb_same_encoding(const struct super_block *sb1,
+			   const struct super_block *sb2);
 
 void rovl_seq_show_option(struct seq_file *m, const char *name,
 			  const char *value);

@@ -150,6 +150,12 @@ bool rovl_sb_has_encoding(const struct super_block *sb)
 	return sb_has_encoding(sb);
 }
 
+bool rovl_sb_same_encoding(const struct super_block *sb1,
+			   const struct super_block *sb2)
+{
+	return sb_same_encoding(sb1, sb2);
+}
+
 void rovl_seq_show_option(struct seq_file *m, const char *name,
 			  const char *value)
 {

@@ -23,6 +23,7 @@ use kernel::{
 
 use super::{
     dentry::Dentry,
+    encoding,
     inode::{
         Inode,
         WithNode, //
@@ -31,7 +32,6 @@ use super::{
     path::PathRef,
     revalidate::Wish,
     vtable::{
-        dentry::DentryTable,
         export::ExportTable,
         inode::InodeTables,
         superblock::SuperTable,
@@ -342,6 +342,11 @@ impl<'a, F: FileSystem> NewSuperBlock<'a, F> {
         }
     }
 
+    /// C's pointer.
+    pub(super) fn as_ptr(&self) -> *mut bindings::super_block {
+        self.ptr
+    }
+
     /// Gives the superblock its data, and with it what inodes need to be made.
     ///
     /// `depth` is the number of filesystems below.
@@ -359,7 +364,7 @@ impl<'a, F: FileSystem> NewSuperBlock<'a, F> {
             (*sb).s_maxbytes = bindings::ROVL_MAX_LFS_FILESIZE;
             (*sb).s_magic = F::MAGIC;
             (*sb).s_iflags |= (bindings::SB_I_SKIP_SYNC | bindings::SB_I_NOUMASK) as c_ulong;
-            bindings::set_default_d_op(sb, DentryTable::<F>::TABLE);
+            bindings::set_default_d_op(sb, encoding::dentry_table::<F>(sb));
         }
         // INVARIANT: `s_fs_info` owns the data now.
         FilledSuperBlock {

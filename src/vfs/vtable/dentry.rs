@@ -49,18 +49,32 @@ pub(crate) trait DentryOps {
     fn is_current(dentry: &Dentry<Self::Fs>, question: Question) -> Result<bool>;
 }
 
-/// The table for `F`.
+/// The tables for `F`.
 pub(in crate::vfs) struct DentryTable<F>(PhantomData<F>);
 
 impl<F: FileSystem> DentryTable<F> {
     /// The table.
-    pub(in crate::vfs) const TABLE: &'static bindings::dentry_operations =
+    pub(in crate::vfs) const TABLE: &'static bindings::dentry_operations = &Self::PLAIN;
+
+    /// The table for a superblock with an encoding, in whose directories case may not count.
+    #[cfg(CONFIG_UNICODE)]
+    pub(in crate::vfs) const CASEFOLDED: &'static bindings::dentry_operations =
         &bindings::dentry_operations {
-            d_real: Some(Self::d_real),
-            d_revalidate: Some(Self::d_revalidate),
-            d_weak_revalidate: Some(Self::d_weak_revalidate),
-            ..pin_init::zeroed()
+            d_hash: Some(bindings::generic_ci_d_hash),
+            d_compare: Some(bindings::generic_ci_d_compare),
+            ..Self::PLAIN
         };
+
+    /// Without support for encodings no superblock has one.
+    #[cfg(not(CONFIG_UNICODE))]
+    pub(in crate::vfs) const CASEFOLDED: &'static bindings::dentry_operations = Self::TABLE;
+
+    const PLAIN: bindings::dentry_operations = bindings::dentry_operations {
+        d_real: Some(Self::d_real),
+        d_revalidate: Some(Self::d_revalidate),
+        d_weak_revalidate: Some(Self::d_weak_revalidate),
+        ..pin_init::zeroed()
+    };
 
     /// # Safety
     ///
