@@ -17,6 +17,7 @@ use kernel::{
 };
 
 use super::{
+    casefold::Case,
     fs::{
         Instance,
         Overlay, //
@@ -48,6 +49,7 @@ use crate::{
             Position,
             State, //
         },
+        names::NAME_MAX,
     },
     vfs::{
         dentry::Dentry,
@@ -359,8 +361,16 @@ fn read_layer(
 ) -> Result {
     let path = layer.path(directory);
     let real = LayerFile::open_to_read(&path, OpenFlags::LARGE_FILE, instance.mounter())?;
+    let sb = layer.mount().superblock();
+    // The kernel ends what it writes with a NUL.
+    let mut folded = [0; NAME_MAX + 1];
     real.for_each_entry(&mut |entry: DirEntry<'_>| {
-        Ok(merge.add(entry.name, entry.name, entry.ino, entry.d_type)?)
+        let folds = instance.case() == Case::Folded && !matches!(entry.name, b"." | b"..");
+        let key = match folds {
+            true => sb.fold_case(entry.name, &mut folded).unwrap_or(entry.name),
+            false => entry.name,
+        };
+        Ok(merge.add(entry.name, key, entry.ino, entry.d_type)?)
     })?;
     merge.check_whiteouts(|name| {
         let object = match path.lookup(name, Negative::Keep) {

@@ -33,6 +33,12 @@ impl SuperBlock<AnyFs> {
         encoding_flags(self) & bindings::SB_ENC_STRICT_MODE_FL != 0
     }
 
+    /// Writes `name` to `out` with its case folded, and returns what was written. `None` if it is no
+    /// proper text, or does not fit: then it is equal to no other name.
+    pub(crate) fn fold_case<'o>(&self, name: &[u8], out: &'o mut [u8]) -> Option<&'o [u8]> {
+        fold_case(self, name, out)
+    }
+
     /// Whether both filesystems fold names in the same way.
     pub(crate) fn has_encoding_of(&self, other: &Self) -> bool {
         // SAFETY: Both are valid by the type invariant.
@@ -64,6 +70,24 @@ fn copy_encoding<F: FileSystem>(to: &NewSuperBlock<'_, F>, from: &SuperBlock<Any
         (*to).s_encoding = (*from).s_encoding;
         (*to).s_encoding_flags = (*from).s_encoding_flags;
     }
+}
+
+#[cfg(CONFIG_UNICODE)]
+fn fold_case<'o>(sb: &SuperBlock<AnyFs>, name: &[u8], out: &'o mut [u8]) -> Option<&'o [u8]> {
+    // SAFETY: The superblock is valid by the type invariant; the field is set before it is mounted.
+    let encoding = unsafe { (*sb.as_ptr()).s_encoding };
+    if encoding.is_null() {
+        return None;
+    }
+    let name = super::lookup::qstr(name).ok()?;
+    // SAFETY: All are valid, and the name and the buffer outlive the call.
+    let len = unsafe { bindings::utf8_casefold(encoding, &name, out.as_mut_ptr(), out.len()) };
+    out.get(..usize::try_from(len).ok()?)
+}
+
+#[cfg(not(CONFIG_UNICODE))]
+fn fold_case<'o>(_sb: &SuperBlock<AnyFs>, _name: &[u8], _out: &'o mut [u8]) -> Option<&'o [u8]> {
+    None
 }
 
 // Without support for encodings superblocks have no fields for them.

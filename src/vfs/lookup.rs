@@ -25,7 +25,8 @@ pub(crate) enum Negative {
     Drop,
 }
 
-fn qstr(name: &[u8]) -> Result<bindings::qstr> {
+/// A name as C takes it, without a hash. It borrows the bytes unseen by the compiler.
+pub(super) fn qstr(name: &[u8]) -> Result<bindings::qstr> {
     let mut qstr = bindings::qstr {
         name: name.as_ptr(),
         ..pin_init::zeroed()
