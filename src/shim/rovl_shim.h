@@ -14,10 +14,12 @@
 #include <linux/mount.h>
 #include <linux/posix_acl.h>
 #include <linux/seq_file.h>
+#include <linux/types.h>
 
 const struct cred *rovl_override_creds(const struct cred *cred);
 const struct cred *rovl_revert_creds(const struct cred *cred);
 struct user_namespace *rovl_current_user_ns(void);
+const struct cred *rovl_current_cred(void);
 void rovl_cap_lower(struct cred *cred, int cap);
 
 struct dentry *rovl_dget(struct dentry *dentry);
@@ -53,6 +55,16 @@ void rovl_posix_acl_release(struct posix_acl *acl);
 bool rovl_sb_has_encoding(const struct super_block *sb);
 bool rovl_sb_same_encoding(const struct super_block *sb1,
 			   const struct super_block *sb2);
+void rovl_super_set_uuid(struct super_block *sb, const u8 *uuid,
+			 unsigned int len);
+__kernel_fsid_t rovl_uuid_to_fsid(u8 *uuid);
+bool rovl_exportfs_can_decode_fh(const struct export_operations *nop);
+
+unsigned int rovl_inode_state_read(struct inode *inode);
+void rovl_inode_state_set(struct inode *inode, unsigned int flags);
+void rovl_inode_state_clear(struct inode *inode, unsigned int flags);
+void rovl_inode_lock(struct inode *inode);
+void rovl_inode_unlock(struct inode *inode);
 
 void rovl_seq_show_option(struct seq_file *m, const char *name,
 			  const char *value);
@@ -63,5 +75,13 @@ void rovl_init_sync_kiocb(struct kiocb *iocb, struct file *file);
 int rovl_iocb_flags(struct file *file);
 struct kmem_cache *rovl_kmem_cache_create(const char *name, unsigned int size,
 					  void (*ctor)(void *object));
+
+/* Module parameters, in params.c. */
+extern bool rovl_redirect_dir_def;
+extern bool rovl_redirect_always_follow;
+extern bool rovl_xino_auto_def;
+extern bool rovl_index_def;
+extern bool rovl_nfs_export_def;
+extern bool rovl_metacopy_def;
 
 #endif /* ROVL_SHIM_H */

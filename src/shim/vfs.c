@@ -3,7 +3,9 @@
  * C one-liners for the inline functions and macros that Rust cannot call.
  */
 
+#include <linux/exportfs.h>
 #include <linux/filelock.h>
+#include <linux/statfs.h>
 
 #include "rovl_shim.h"
 
@@ -20,6 +22,11 @@ const struct cred *rovl_revert_creds(const struct cred *cred)
 struct user_namespace *rovl_current_user_ns(void)
 {
 	return current_user_ns();
+}
+
+const struct cred *rovl_current_cred(void)
+{
+	return current_cred();
 }
 
 void rovl_cap_lower(struct cred *cred, int cap)
@@ -154,6 +161,47 @@ bool rovl_sb_same_encoding(const struct super_block *sb1,
 			   const struct super_block *sb2)
 {
 	return sb_same_encoding(sb1, sb2);
+}
+
+void rovl_super_set_uuid(struct super_block *sb, const u8 *uuid,
+			 unsigned int len)
+{
+	super_set_uuid(sb, uuid, len);
+}
+
+__kernel_fsid_t rovl_uuid_to_fsid(u8 *uuid)
+{
+	return uuid_to_fsid(uuid);
+}
+
+bool rovl_exportfs_can_decode_fh(const struct export_operations *nop)
+{
+	return exportfs_can_decode_fh(nop);
+}
+
+unsigned int rovl_inode_state_read(struct inode *inode)
+{
+	return inode_state_read(inode);
+}
+
+void rovl_inode_state_set(struct inode *inode, unsigned int flags)
+{
+	inode_state_set(inode, flags);
+}
+
+void rovl_inode_state_clear(struct inode *inode, unsigned int flags)
+{
+	inode_state_clear(inode, flags);
+}
+
+void rovl_inode_lock(struct inode *inode)
+{
+	inode_lock(inode);
+}
+
+void rovl_inode_unlock(struct inode *inode)
+{
+	inode_unlock(inode);
 }
 
 void rovl_seq_show_option(struct seq_file *m, const char *name,
