@@ -30,7 +30,7 @@ impl MountContext for Options {
     type Fs = Overlay;
 
     fn begin() -> Result<KBox<Self>> {
-        Ok(KBox::new(Self::default(), GFP_KERNEL)?)
+        Ok(KBox::new(Self::new(), GFP_KERNEL_ACCOUNT)?)
     }
 
     fn parse(&mut self, log: &Log<'_>, param: &Param<'_>) -> Result<(), ParamError> {

@@ -38,12 +38,7 @@ impl SuperOps for Ops {
     }
 
     fn show_options(sb: &SuperBlock<Overlay>, to: &OptionWriter) -> Result {
-        let paths = sb.data().paths();
-        to.option(c"lowerdir", &paths.lowerdir);
-        if let Some(upper) = &paths.upper {
-            to.option(c"upperdir", &upper.upperdir);
-            to.option(c"workdir", &upper.workdir);
-        }
+        sb.data().show(to);
         Ok(())
     }
 }

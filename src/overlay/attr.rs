@@ -91,6 +91,9 @@ pub(crate) fn real_permission(inode: &Inode<Overlay>, access: Access) -> Result 
 pub(crate) fn statfs(instance: &Instance, stat: &mut StatFs) -> Result {
     let top = instance.layers().top()?;
     stat.fill_from(&top.path(top.root()))?;
+    if let Some(id) = instance.id() {
+        stat.set_id(id);
+    }
     stat.set_identity(instance.layers().name_length(), Overlay::MAGIC);
     Ok(())
 }

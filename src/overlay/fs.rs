@@ -17,18 +17,27 @@ use kernel::{
 use super::{
     cache::ListingCache,
     casefold::Case,
+    identity::Id,
     layer::Layers,
-    number::NumberSpace, //
+    number::NumberSpace,
+    options::defaults,
+    trap::Traps,
+    workdir::WorkDir, //
 };
 use crate::{
     model::{
         hash::Seed,
         names::Namespace,
-        options::Options, //
+        options::{
+            Filesystems,
+            Options, //
+        },
     },
     vfs::{
         cred::Override,
-        random, //
+        exclusive::ExclusiveUse,
+        random,
+        seq::OptionWriter, //
     }, //
 };
 
@@ -37,10 +46,18 @@ pub(crate) struct Overlay;
 
 /// The paths that an overlay was mounted with, as the mounter wrote them.
 pub(crate) struct Paths {
-    /// The value of `lowerdir=`, escapes included.
-    pub(crate) lowerdir: CString,
+    /// The lower layers.
+    pub(crate) lower: LowerPaths,
     /// The values of `upperdir=` and `workdir=`, if there is an upper layer.
     pub(crate) upper: Option<UpperPaths>,
+}
+
+/// The paths of the lower layers.
+pub(crate) enum LowerPaths {
+    /// The value of `lowerdir=`, escapes included.
+    List(CString),
+    /// The values of each `lowerdir+=`.
+    Each(KVVec<CString>),
 }
 
 /// The paths of the writable part.
@@ -51,11 +68,30 @@ pub(crate) struct UpperPaths {
     pub(crate) workdir: CString,
 }
 
+/// What an overlay is made of.
+pub(super) struct Parts {
+    pub(super) work: Option<WorkDir>,
+    pub(super) upper_use: Option<ExclusiveUse>,
+    pub(super) traps: Traps,
+    pub(super) layers: Layers,
+    pub(super) options: Options,
+    pub(super) id: Option<Id>,
+}
+
 /// A mounted overlay.
+///
+/// The mounts in `layers` keep the filesystems below alive, so that what else holds on to those comes
+/// before them, to be dropped first.
 pub(crate) struct Instance {
+    /// Nothing is prepared in it yet.
+    _work: Option<WorkDir>,
+    /// Upper, which no other overlay may use; `None` if another one does, or there is no upper.
+    _upper_use: Option<ExclusiveUse>,
+    traps: Traps,
     layers: Layers,
-    paths: Paths,
     options: Options,
+    id: Option<Id>,
+    paths: Paths,
     mounter: ARef<Credential>,
     listings: Arc<ListingCache>,
     seed: Seed,
@@ -69,18 +105,17 @@ impl Instance {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(super) fn new(
-        layers: Layers,
-        paths: Paths,
-        options: Options,
-        mounter: ARef<Credential>,
-    ) -> Result<Self> {
-        let numbers = NumberSpace::new(options.xino, &layers);
-        let case = Case::of(layers.top()?.root());
+    pub(super) fn new(parts: Parts, paths: Paths, mounter: ARef<Credential>) -> Result<Self> {
+        let numbers = NumberSpace::new(parts.options.xino, &parts.layers);
+        let case = Case::of(parts.layers.top()?.root());
         Ok(Self {
-            layers,
+            _work: parts.work,
+            _upper_use: parts.upper_use,
+            traps: parts.traps,
+            layers: parts.layers,
+            options: parts.options,
+            id: parts.id,
             paths,
-            options,
             mounter,
             listings: ListingCache::new()?,
             seed: Seed::new(random::number(), random::number()),
@@ -95,20 +130,50 @@ impl Instance {
         &self.layers
     }
 
-    /// The paths that it was mounted with.
-    pub(crate) fn paths(&self) -> &Paths {
-        &self.paths
-    }
-
-    /// Where the overlay keeps its extended attributes.
+    /// The scalar options, as they turned out.
     #[inline]
-    pub(crate) fn namespace(&self) -> Namespace {
-        Namespace::Trusted
-    }
-
-    /// The options that are in force.
     pub(crate) fn options(&self) -> &Options {
         &self.options
+    }
+
+    /// Where the overlay's own attributes are kept.
+    #[inline]
+    pub(crate) fn namespace(&self) -> Namespace {
+        if self.options().userxattr {
+            Namespace::User
+        } else {
+            Namespace::Trusted
+        }
+    }
+
+    /// The directories that may not turn up inside of a layer.
+    #[inline]
+    pub(super) fn traps(&self) -> &Traps {
+        &self.traps
+    }
+
+    /// The identity, if it has one.
+    pub(super) fn id(&self) -> Option<&Id> {
+        self.id.as_ref()
+    }
+
+    /// Prints the options (P1, P2). (C: `ovl_show_options`.)
+    pub(crate) fn show(&self, to: &OptionWriter) {
+        match &self.paths.lower {
+            LowerPaths::List(list) => to.option(c"lowerdir", list),
+            LowerPaths::Each(names) => names.iter().for_each(|name| to.option(c"lowerdir+", name)),
+        }
+        if let Some(upper) = &self.paths.upper {
+            to.option(c"upperdir", &upper.upperdir);
+            to.option(c"workdir", &upper.workdir);
+        }
+        let filesystems = if self.numbers.is_one_filesystem() {
+            Filesystems::One
+        } else {
+            Filesystems::Several
+        };
+        let mut print = |name, value| to.word(name, value);
+        self.options.show(&defaults(), filesystems, &mut print);
     }
 
     /// The inode numbers.

@@ -16,11 +16,9 @@ use crate::{
         xino,
     },
     vfs::{
+        cred::Capability,
         dentry::Dentry,
-        handle::{
-            self,
-            HandleSupport, //
-        },
+        handle::HandleSupport,
         mount::{
             Mount,
             PrivateMount, //
@@ -236,7 +234,7 @@ impl Layers {
     /// Takes into account what the filesystem can do with handles, and the mounter may do.
     /// (C: `ovl_can_decode_fh`.)
     fn admit_handles(&mut self, sb: &SuperBlock<AnyFs>) -> HandleSupport {
-        let support = match handle::may_decode() {
+        let support = match Capability::DacReadSearch.is_held() {
             true => sb.handle_support(),
             false => HandleSupport::None,
         };

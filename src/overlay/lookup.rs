@@ -158,7 +158,7 @@ fn search(instance: &Instance, parent: &Node, name: &[u8]) -> Result<Finding> {
             directory,
             below,
         };
-        match search_layer(&place, name, &finding, instance.case())? {
+        match search_layer(instance, &place, name, &finding)? {
             Hit::Nothing => (),
             Hit::Hidden => break,
             Hit::Object(object, search, form) => {
@@ -197,13 +197,19 @@ fn find_origin(instance: &Instance, finding: &mut Finding) -> Result {
 }
 
 /// Searches one layer. (C: `ovl_lookup_single`.)
-fn search_layer(place: &Place<'_>, name: &[u8], above: &Finding, case: Case) -> Result<Hit> {
+fn search_layer(
+    instance: &Instance,
+    place: &Place<'_>,
+    name: &[u8],
+    above: &Finding,
+) -> Result<Hit> {
     let Place {
         layer,
         id,
         directory,
         below,
     } = *place;
+    let case = instance.case();
     if Case::of(directory) != case {
         pr_debug!("a directory of a layer has changed how case counts\n");
         return Err(ESTALE);
@@ -232,28 +238,36 @@ fn search_layer(place: &Place<'_>, name: &[u8], above: &Finding, case: Case) -> 
         return Err(EREMOTE);
     }
     let path = layer.path(&object);
-    if xattr::is_whiteout(&path) {
+    let namespace = instance.namespace();
+    if xattr::is_whiteout(&path, namespace) {
         return Ok(Hit::Hidden);
     }
     if !object.can_lookup() {
         if above.is_directory {
             return Ok(Hit::Hidden);
         }
-        if object.is_regular() && xattr::is_metacopy(&path)? {
+        if object.is_regular() && xattr::is_metacopy(&path, namespace)? {
             pr_debug!("refusing to follow a metacopy\n");
             return Err(EPERM);
         }
         return Ok(Hit::Object(object, Search::Stop, WhiteoutForm::Node));
     }
+    if object
+        .inode()
+        .is_some_and(|inode| instance.traps().catch(inode))
+    {
+        pr_debug!("a layer lies inside of another\n");
+        return Err(ELOOP);
+    }
     if below == Below::Nothing {
         return Ok(Hit::Object(object, Search::Stop, WhiteoutForm::Node));
     }
-    let form = match (xattr::opaque(&path), id) {
+    let form = match (xattr::opaque(&path, namespace), id) {
         (Opaque::Yes, _) => return Ok(Hit::Object(object, Search::Stop, WhiteoutForm::Node)),
         (Opaque::XWhiteouts, LayerId::Lower(_)) => WhiteoutForm::Xattr,
         _ => WhiteoutForm::Node,
     };
-    if xattr::has_redirect(&path)? {
+    if xattr::has_redirect(&path, namespace)? {
         pr_debug!("refusing to follow a redirect\n");
         return Err(EPERM);
     }
@@ -368,7 +382,10 @@ pub(super) fn listed_number(
 /// unique as they are, they cannot agree anyway. (C: `ovl_is_impuredir`.)
 fn numbers(instance: &Instance, layer: &Layer, upper: Option<&Dentry<AnyFs>>) -> Numbers {
     match upper {
-        Some(upper) if instance.numbers().same_device() && xattr::is_impure(&layer.path(upper)) => {
+        Some(upper)
+            if instance.numbers().same_device()
+                && xattr::is_impure(&layer.path(upper), instance.namespace()) =>
+        {
             Numbers::LookUp
         }
         _ => Numbers::AsListed,
@@ -394,7 +411,7 @@ fn dir_kind(
     let kind = match finding.whiteouts {
         WhiteoutForm::Xattr => DirKind::MergedWithXattrs,
         _ if several || numbers == Numbers::LookUp => DirKind::Merged,
-        _ if xattr::has_origin(&layer.path(top)) => DirKind::Merged,
+        _ if xattr::has_origin(&layer.path(top), instance.namespace()) => DirKind::Merged,
         _ => DirKind::Plain,
     };
     (kind, numbers)
@@ -415,7 +432,8 @@ pub(super) fn root(sb: &SuperBlock<Overlay>) -> Result<ARef<Inode<Overlay>>> {
     for (index, layer) in layers.lower().iter().enumerate() {
         let id = LayerId::Lower(u16::try_from(index)?);
         lower.push(layer.root().into(), id)?;
-        let marked = xattr::opaque(&layer.path(layer.root())) == Opaque::XWhiteouts;
+        let root = layer.path(layer.root());
+        let marked = xattr::opaque(&root, instance.namespace()) == Opaque::XWhiteouts;
         if marked && index < last {
             kind = DirKind::MergedWithXattrs;
         }

@@ -88,6 +88,11 @@ impl NumberSpace {
         self.mapping.same_device()
     }
 
+    /// Whether all layers are on one filesystem.
+    pub(crate) fn is_one_filesystem(&self) -> bool {
+        self.mapping == Mapping::Same
+    }
+
     /// Whether numbers in listings of layers are not those that are shown.
     pub(super) fn remaps(&self) -> bool {
         matches!(self.mapping, Mapping::Bits(_))

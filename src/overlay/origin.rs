@@ -29,11 +29,9 @@ use crate::{
         options::Uuid,
     },
     vfs::{
+        cred::Capability,
         dentry::Dentry,
-        handle::{
-            self,
-            FileHandle, //
-        },
+        handle::FileHandle,
         inode::Inode,
         path::PathRef,
         AnyFs, //
@@ -54,7 +52,7 @@ pub(super) fn of_file(
 ) -> Result<Option<(ARef<Dentry<AnyFs>>, LayerId)>> {
     let mut long = KVVec::new();
     let mut short = [0; xattr::ORIGIN_MAX];
-    let stored = match xattr::origin(upper, &mut short, &mut long) {
+    let stored = match xattr::origin(upper, instance.namespace(), &mut short, &mut long) {
         Ok(Some(stored)) => stored,
         Ok(None) => return Ok(None),
         Err(e) if e == ENOMEM => return Err(e),
@@ -92,7 +90,7 @@ fn find(
     instance: &Instance,
     handle: &Handle<'_>,
 ) -> Result<Option<(ARef<Dentry<AnyFs>>, LayerId)>> {
-    if !handle::may_decode() {
+    if !Capability::DacReadSearch.is_held() {
         return Ok(None);
     }
     let Some(raw) = FileHandle::new(handle.kind, handle.fid) else {

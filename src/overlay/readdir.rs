@@ -349,7 +349,8 @@ fn is_hidden_by_xattr(instance: &Instance, node: &Node, entry: &Entry<'_>) -> Re
     let (id, directory) = found.ok_or(ESTALE)?;
     let layer = instance.layers().get(id)?;
     let object = layer.path(directory).lookup(entry.name, Negative::Keep)?;
-    Ok(object.is_none_or(|object| xattr::is_whiteout(&layer.path(&object))))
+    let namespace = instance.namespace();
+    Ok(object.is_none_or(|object| xattr::is_whiteout(&layer.path(&object), namespace)))
 }
 
 /// Reads the directory of one layer.

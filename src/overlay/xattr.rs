@@ -16,6 +16,10 @@ use crate::{
             Opaque,
             Whiteout, //
         },
+        names::{
+            Namespace,
+            Xattr, //
+        },
     },
     vfs::{
         inode::Inode,
@@ -23,38 +27,36 @@ use crate::{
     }, //
 };
 
-const IMPURE: &CStr = c"trusted.overlay.impure";
-const METACOPY: &CStr = c"trusted.overlay.metacopy";
-const OPAQUE: &CStr = c"trusted.overlay.opaque";
-const ORIGIN: &CStr = c"trusted.overlay.origin";
-const REDIRECT: &CStr = c"trusted.overlay.redirect";
-const WHITEOUT: &CStr = c"trusted.overlay.whiteout";
-
 /// Whether the attribute is there, whatever its value.
-fn is_set(path: &PathRef<'_>, name: &CStr) -> Result<bool> {
-    // Asked with no room for the value, a filesystem tells its length.
-    Ok(path.xattr(name, &mut [])?.is_some())
+fn is_set(path: &PathRef<'_>, namespace: Namespace, xattr: Xattr) -> Result<bool> {
+    let mut value = [0; 1];
+    match path.xattr(xattr.name(namespace), &mut value) {
+        Ok(value) => Ok(value.is_some()),
+        // There is more of it than fits.
+        Err(error) if error == ERANGE => Ok(true),
+        Err(error) => Err(error),
+    }
 }
 
 /// What the directory `path` says about the directories below it. (C: `ovl_get_opaquedir_val`.)
-pub(super) fn opaque(path: &PathRef<'_>) -> Opaque {
+pub(super) fn opaque(path: &PathRef<'_>, namespace: Namespace) -> Opaque {
     let mut value = [0; 1];
     // An attribute that cannot be read counts as none, as does one that is too long.
-    match path.xattr(OPAQUE, &mut value) {
+    match path.xattr(Xattr::Opaque.name(namespace), &mut value) {
         Ok(Some(value)) => Opaque::parse(value),
         _ => Opaque::No,
     }
 }
 
 /// Whether `path` is a whiteout, in either form. (C: `ovl_path_is_whiteout`.)
-pub(super) fn is_whiteout(path: &PathRef<'_>) -> bool {
+pub(super) fn is_whiteout(path: &PathRef<'_>, namespace: Namespace) -> bool {
     let Some(inode) = path.dentry.inode() else {
         return false;
     };
     match kind::whiteout(inode.mode_bits(), inode.device(), inode.size()) {
         Whiteout::Yes => true,
         Whiteout::No => false,
-        Whiteout::IfXattr => is_set(path, WHITEOUT).unwrap_or(false),
+        Whiteout::IfXattr => is_set(path, namespace, Xattr::Whiteout).unwrap_or(false),
     }
 }
 
@@ -65,14 +67,17 @@ pub(super) fn is_whiteout_node(inode: &Inode<crate::vfs::AnyFs>) -> bool {
 
 /// Whether the directory `path` was copied up once, so that it may hold whiteouts though there is nothing
 /// below it now. (C: `ovl_path_check_origin_xattr`.)
-pub(super) fn has_origin(path: &PathRef<'_>) -> bool {
-    is_set(path, ORIGIN).unwrap_or(false)
+pub(super) fn has_origin(path: &PathRef<'_>, namespace: Namespace) -> bool {
+    is_set(path, namespace, Xattr::Origin).unwrap_or(false)
 }
 
 /// Whether the upper directory `path` has something in it that was copied up. (C: `ovl_is_impuredir`.)
-pub(super) fn is_impure(path: &PathRef<'_>) -> bool {
+pub(super) fn is_impure(path: &PathRef<'_>, namespace: Namespace) -> bool {
     let mut value = [0; 1];
-    matches!(path.xattr(IMPURE, &mut value), Ok(Some(b"y")))
+    matches!(
+        path.xattr(Xattr::Impure.name(namespace), &mut value),
+        Ok(Some(b"y"))
+    )
 }
 
 /// The length of the longest origin that can be of use.
@@ -89,13 +94,15 @@ const VALUE_MAX: usize = 65536;
 /// `ENOMEM`, and what the filesystem says.
 pub(super) fn origin<'b>(
     path: &PathRef<'_>,
+    namespace: Namespace,
     short: &'b mut [u8; ORIGIN_MAX],
     long: &'b mut KVVec<u8>,
 ) -> Result<Option<&'b [u8]>> {
-    match path.xattr(ORIGIN, short) {
+    let name = Xattr::Origin.name(namespace);
+    match path.xattr(name, short) {
         Err(e) if e == ERANGE => {
             long.resize(VALUE_MAX, 0, GFP_KERNEL)?;
-            path.xattr(ORIGIN, long)
+            path.xattr(name, long)
         }
         result => result,
     }
@@ -106,8 +113,8 @@ pub(super) fn origin<'b>(
 /// # Errors
 ///
 /// What the filesystem says.
-pub(super) fn is_metacopy(path: &PathRef<'_>) -> Result<bool> {
-    is_set(path, METACOPY)
+pub(super) fn is_metacopy(path: &PathRef<'_>, namespace: Namespace) -> Result<bool> {
+    is_set(path, namespace, Xattr::Metacopy)
 }
 
 /// Whether `path` says that what is below it has another name. (C: `ovl_get_redirect_xattr`.)
@@ -115,6 +122,6 @@ pub(super) fn is_metacopy(path: &PathRef<'_>) -> Result<bool> {
 /// # Errors
 ///
 /// What the filesystem says.
-pub(super) fn has_redirect(path: &PathRef<'_>) -> Result<bool> {
-    is_set(path, REDIRECT)
+pub(super) fn has_redirect(path: &PathRef<'_>, namespace: Namespace) -> Result<bool> {
+    is_set(path, namespace, Xattr::Redirect)
 }

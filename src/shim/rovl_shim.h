@@ -58,7 +58,6 @@ bool rovl_sb_same_encoding(const struct super_block *sb1,
 void rovl_super_set_uuid(struct super_block *sb, const u8 *uuid,
 			 unsigned int len);
 __kernel_fsid_t rovl_uuid_to_fsid(u8 *uuid);
-bool rovl_exportfs_can_decode_fh(const struct export_operations *nop);
 
 unsigned int rovl_inode_state_read(struct inode *inode);
 void rovl_inode_state_set(struct inode *inode, unsigned int flags);

@@ -174,11 +174,6 @@ __kernel_fsid_t rovl_uuid_to_fsid(u8 *uuid)
 	return uuid_to_fsid(uuid);
 }
 
-bool rovl_exportfs_can_decode_fh(const struct export_operations *nop)
-{
-	return exportfs_can_decode_fh(nop);
-}
-
 unsigned int rovl_inode_state_read(struct inode *inode)
 {
 	return inode_state_read(inode);

@@ -62,7 +62,7 @@ impl AclKind {
     }
 
     /// The name of the extended attribute that stands for it (C: `posix_acl_xattr_name`).
-    fn xattr_name(self) -> &'static CStr {
+    pub(super) fn xattr_name(self) -> &'static CStr {
         match self {
             Self::Access => c"system.posix_acl_access",
             Self::Default => c"system.posix_acl_default",

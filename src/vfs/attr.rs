@@ -165,6 +165,15 @@ impl StatFs {
         u64::try_from(length).unwrap_or(0)
     }
 
+    /// Sets the identity of the filesystem, made of its uuid.
+    pub(crate) fn set_id(&mut self, uuid: &[u8; 16]) {
+        let mut uuid = *uuid;
+        // SAFETY: The uuid has 16 bytes.
+        let id = unsafe { bindings::rovl_uuid_to_fsid(uuid.as_mut_ptr()) };
+        // SAFETY: The structure is borrowed by us alone.
+        unsafe { (*self.0.get()).f_fsid = id };
+    }
+
     /// Sets the length of the longest name, in bytes, and the filesystem's magic number.
     pub(crate) fn set_identity(&mut self, name_length: u64, magic: c_ulong) {
         let raw = self.0.get();

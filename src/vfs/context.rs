@@ -13,10 +13,12 @@ use kernel::{
     error::from_result,
     fmt,
     prelude::*,
+    str::BStr,
     types::ForeignOwnable, //
 };
 
 use super::{
+    path::Path,
     superblock::{
         NewSuperBlock,
         SuperBlock, //
@@ -96,6 +98,18 @@ pub(crate) struct Log<'a> {
     _borrowed: PhantomData<&'a ()>,
 }
 
+/// An error as text for a log: its name where the kernel knows names.
+pub(crate) struct Errno(pub(crate) Error);
+
+impl fmt::Display for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.name() {
+            Some(name) => f.write_fmt(fmt!("{}", BStr::from_bytes(name.to_bytes()))),
+            None => f.write_fmt(fmt!("errno {}", self.0.to_errno().unsigned_abs())),
+        }
+    }
+}
+
 impl Log<'_> {
     fn write(&self, level: u8, args: fmt::Arguments<'_>) {
         // SAFETY: By the type invariant.
@@ -119,6 +133,23 @@ impl Log<'_> {
         self.write(b'e', args);
         EINVAL
     }
+
+    /// Notes something that the mounter may not expect.
+    pub(crate) fn warn(&self, args: fmt::Arguments<'_>) {
+        self.write(b'w', args);
+    }
+
+    /// Notes something worth knowing.
+    pub(crate) fn inform(&self, args: fmt::Arguments<'_>) {
+        self.write(b'i', args);
+    }
+
+    /// Whether the mounter tries what may well fail, and wants no complaint about it (`MS_SILENT`).
+    pub(crate) fn is_silent(&self) -> bool {
+        // SAFETY: By the type invariant.
+        let flags = unsafe { (*self.fc.as_ptr()).sb_flags };
+        flags & bindings::ROVL_SB_SILENT != 0
+    }
 }
 
 /// One option.
@@ -128,6 +159,7 @@ impl Log<'_> {
 /// Valid during `'a`.
 pub(crate) struct Param<'a> {
     raw: &'a bindings::fs_parameter,
+    fc: NonNull<bindings::fs_context>,
 }
 
 /// The value of an option.
@@ -136,6 +168,8 @@ pub(crate) enum Value<'a> {
     Flag,
     /// A string.
     String(&'a CStr),
+    /// An open file, of which the path counts.
+    File(Path),
     /// Anything else that `fsconfig(2)` can pass.
     Other,
 }
@@ -160,8 +194,24 @@ impl Param<'_> {
                 // SAFETY: A string value is a C string.
                 Value::String(unsafe { CStr::from_char_ptr(string) })
             }
+            bindings::fs_value_type_fs_value_is_file => {
+                // SAFETY: By the type this variant of the union is in use.
+                let file = unsafe { self.raw.__bindgen_anon_1.file };
+                if file.is_null() {
+                    return Value::Other;
+                }
+                // SAFETY: The parameter holds the file, and a file holds its path.
+                Value::File(unsafe { Path::copy_of(&(*file).__bindgen_anon_1.f_path) })
+            }
             _ => Value::Other,
         }
+    }
+
+    /// Whether the task that gives the option is in the user namespace that the mount was begun in, or
+    /// in one below.
+    pub(crate) fn is_from_inside(&self) -> bool {
+        // SAFETY: By the type invariant the context is valid, and it holds its namespace.
+        unsafe { bindings::current_in_userns((*self.fc.as_ptr()).user_ns) }
     }
 }
 
@@ -212,7 +262,10 @@ impl<F: FileSystem> ContextTable<F> {
             _borrowed: PhantomData,
         };
         // INVARIANT: As above.
-        let param = Param { raw };
+        let param = Param {
+            raw,
+            fc: NonNull::from(context),
+        };
         if context.purpose() == bindings::fs_context_purpose_FS_CONTEXT_FOR_RECONFIGURE {
             // mount(2) has always ignored options on remount, well-formed or not.
             if context.oldapi() {

@@ -16,6 +16,28 @@ use kernel::{
 
 use crate::bindings;
 
+/// What a task may need a capability for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Capability {
+    /// Administration, such as the attributes `trusted.*`.
+    SysAdmin,
+    /// Opening files by handle.
+    DacReadSearch,
+}
+
+impl Capability {
+    /// Whether the credentials in force have it in the initial user namespace.
+    pub(crate) fn is_held(self) -> bool {
+        let capability = match self {
+            Self::SysAdmin => bindings::CAP_SYS_ADMIN,
+            Self::DacReadSearch => bindings::CAP_DAC_READ_SEARCH,
+        };
+        // SAFETY: There are no requirements.
+        // CAST: The constants are below 64.
+        unsafe { bindings::capable(capability as c_int) }
+    }
+}
+
 /// A private copy of the caller's credentials, that can still be changed.
 ///
 /// # Invariants

@@ -113,6 +113,7 @@ impl<F> Dentry<F> {
         Some(unsafe { Inode::from_raw(inode) })
     }
 
+    /// The flags (C: `DCACHE_*`).
     pub(super) fn flags(&self) -> u32 {
         // SAFETY: The dentry can be read by the type invariant; flags are read without a lock as in
         // `__d_entry_type`.

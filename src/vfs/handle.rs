@@ -146,14 +146,6 @@ impl Inode<AnyFs> {
     }
 }
 
-/// Whether the current credentials may find inodes by handles, past all permissions on the way.
-pub(crate) fn may_decode() -> bool {
-    let capability = bindings::CAP_DAC_READ_SEARCH as c_int; // CAST: The constant is 2.
-
-    // SAFETY: There are no requirements.
-    unsafe { bindings::capable(capability) }
-}
-
 impl Mount {
     /// Finds the inode that `handle` stands for, and a dentry of it, which may be in no directory. `None`
     /// if the filesystem does not know it, or no longer.

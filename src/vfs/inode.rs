@@ -164,7 +164,20 @@ impl<F> Inode<F> {
     }
 }
 
+/// Tells an inode from all others that exist.
+///
+/// Good for comparing only, and only while the inode is held.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct InodeId(usize);
+
 impl<F> Inode<F> {
+    /// What tells it from all others.
+    #[inline]
+    pub(crate) fn identity(&self) -> InodeId {
+        // CAST: An address as a number, never turned back.
+        InodeId(self.as_ptr() as usize)
+    }
+
     /// Whether both are there, and are one inode.
     pub(crate) fn same(one: Option<&Self>, other: Option<&Self>) -> bool {
         match (one, other) {

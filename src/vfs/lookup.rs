@@ -25,7 +25,11 @@ pub(crate) enum Negative {
     Drop,
 }
 
-/// A name as C takes it, without a hash. It borrows the bytes unseen by the compiler.
+/// The name as C wants it. It is only good as long as `name`.
+///
+/// # Errors
+///
+/// `ENAMETOOLONG`.
 pub(super) fn qstr(name: &[u8]) -> Result<bindings::qstr> {
     let mut qstr = bindings::qstr {
         name: name.as_ptr(),

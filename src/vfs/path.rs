@@ -7,8 +7,12 @@
 
 use core::mem::MaybeUninit;
 use kernel::{
-    error::to_result,
-    prelude::*, //
+    error::{
+        from_err_ptr,
+        to_result, //
+    },
+    prelude::*,
+    str::CString, //
 };
 
 use super::{
@@ -50,6 +54,38 @@ impl Path {
         // SAFETY: `kern_path` succeeded, so it filled `path`.
         // INVARIANT: And it took a reference to both.
         Ok(Self(unsafe { path.assume_init() }))
+    }
+
+    /// A copy of the path, with references of its own.
+    ///
+    /// # Safety
+    ///
+    /// `path` must point to a path whose mount and dentry somebody holds.
+    pub(super) unsafe fn copy_of(path: *const bindings::path) -> Self {
+        // SAFETY: By this function's requirements.
+        unsafe { bindings::path_get(path) };
+        // SAFETY: By this function's requirements it can be read.
+        // INVARIANT: The references were just taken.
+        Self(unsafe { path.read() })
+    }
+
+    /// The name, as seen from the root directory of the current task.
+    ///
+    /// # Errors
+    ///
+    /// `ENAMETOOLONG`, `ENOMEM`.
+    pub(crate) fn name(&self) -> Result<CString> {
+        const SIZE: usize = bindings::PATH_MAX as usize; // CAST: The constant is 4096.
+
+        let mut buffer = KVVec::from_elem(0u8, SIZE, GFP_KERNEL_ACCOUNT)?;
+        // SAFETY: The path is valid, and the buffer has that many bytes.
+        // CAST: As above.
+        let name = from_err_ptr(unsafe {
+            bindings::d_path(&self.0, buffer.as_mut_ptr().cast(), SIZE as c_int)
+        })?;
+        // SAFETY: The function returned a C string, somewhere in the buffer.
+        let name = unsafe { CStr::from_char_ptr(name) };
+        Ok(CString::try_from(name)?)
     }
 
     /// The dentry.

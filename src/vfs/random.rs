@@ -6,6 +6,14 @@
 
 use crate::bindings;
 
+/// A new identity, that nothing else has.
+pub(crate) fn uuid() -> [u8; 16] {
+    let mut uuid = [0; 16];
+    // SAFETY: There is room for the 16 bytes.
+    unsafe { bindings::generate_random_uuid(uuid.as_mut_ptr()) };
+    uuid
+}
+
 /// A random number that nobody can guess.
 pub(crate) fn number() -> u64 {
     // SAFETY: There are no requirements.

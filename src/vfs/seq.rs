@@ -26,6 +26,15 @@ impl OptionWriter {
         unsafe { &*ptr.cast() }
     }
 
+    /// Prints `,name`, and `=value` if there is one. Both must be plain words.
+    pub(crate) fn word(&self, name: &str, value: Option<&str>) {
+        for part in [Some(","), Some(name), value.map(|_| "="), value] {
+            let part = part.unwrap_or("").as_bytes();
+            // SAFETY: The place to print to is valid, and the part has that many bytes.
+            unsafe { bindings::seq_write(self.0.get(), part.as_ptr().cast(), part.len()) };
+        }
+    }
+
     /// Prints `,name=value`, with the characters escaped that would be taken for separators.
     pub(crate) fn option(&self, name: &CStr, value: &CStr) {
         // SAFETY: All three are valid.

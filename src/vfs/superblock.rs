@@ -347,6 +347,34 @@ impl<'a, F: FileSystem> NewSuperBlock<'a, F> {
         self.ptr
     }
 
+    /// Forbids all changes.
+    pub(crate) fn make_read_only(&mut self) {
+        // SAFETY: By the type invariant nobody else knows the superblock.
+        unsafe { (*self.ptr).s_flags |= bindings::ROVL_SB_RDONLY as c_ulong };
+    }
+
+    /// Sets the finest step of timestamps, in nanoseconds.
+    pub(crate) fn set_time_granularity(&mut self, nanoseconds: u32) {
+        // SAFETY: By the type invariant nobody else knows the superblock.
+        unsafe { (*self.ptr).s_time_gran = nanoseconds };
+    }
+
+    /// Gives the filesystem an identity.
+    pub(crate) fn set_uuid(&mut self, uuid: &[u8; 16]) {
+        // SAFETY: By the type invariant nobody else knows the superblock.
+        // CAST: The constant is 16.
+        unsafe {
+            bindings::rovl_super_set_uuid(self.ptr, uuid.as_ptr(), uuid.len() as c_uint);
+        };
+    }
+
+    /// Lets inodes tell by a flag that they have no security attributes (C: `SB_NOSEC`).
+    pub(crate) fn flag_missing_security(&mut self) {
+        // CAST: A positive flag below 2^31.
+        // SAFETY: By the type invariant nobody else knows the superblock.
+        unsafe { (*self.ptr).s_flags |= bindings::ROVL_SB_NOSEC as c_ulong };
+    }
+
     /// Gives the superblock its data, and with it what inodes need to be made.
     ///
     /// `depth` is the number of filesystems below.
@@ -363,7 +391,9 @@ impl<'a, F: FileSystem> NewSuperBlock<'a, F> {
             (*sb).s_stack_depth = depth as c_int;
             (*sb).s_maxbytes = bindings::ROVL_MAX_LFS_FILESIZE;
             (*sb).s_magic = F::MAGIC;
-            (*sb).s_iflags |= (bindings::SB_I_SKIP_SYNC | bindings::SB_I_NOUMASK) as c_ulong;
+            (*sb).s_iflags |= (bindings::SB_I_SKIP_SYNC
+                | bindings::SB_I_NOUMASK
+                | bindings::SB_I_EVM_HMAC_UNSUPPORTED) as c_ulong;
             bindings::set_default_d_op(sb, encoding::dentry_table::<F>(sb));
         }
         // INVARIANT: `s_fs_info` owns the data now.
@@ -387,18 +417,6 @@ pub(crate) struct FilledSuperBlock<'a, F: FileSystem> {
 }
 
 impl<F: FileSystem> FilledSuperBlock<'_, F> {
-    /// Forbids all changes.
-    pub(crate) fn make_read_only(&mut self) {
-        // SAFETY: By the type invariant nobody else knows the superblock.
-        unsafe { (*self.ptr).s_flags |= bindings::ROVL_SB_RDONLY as c_ulong };
-    }
-
-    /// Sets the finest step of timestamps, in nanoseconds.
-    pub(crate) fn set_time_granularity(&mut self, nanoseconds: u32) {
-        // SAFETY: By the type invariant nobody else knows the superblock.
-        unsafe { (*self.ptr).s_time_gran = nanoseconds };
-    }
-
     /// Lets file handles be asked for, by which nothing can be found.
     pub(crate) fn encode_handles(&mut self) {
         // SAFETY: By the type invariant nobody else knows the superblock. The table is static.

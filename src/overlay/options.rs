@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Scalar options where they meet the module: the defaults, and what is not there yet.
+//!
+//! What they mean, and which go together, is in `model::options`.
+
+#![forbid(unsafe_code)]
+
+use crate::{
+    model::options::{
+        Defaults,
+        Options,
+        RedirectDir,
+        Verity, //
+    },
+    vfs::param, //
+};
+
+/// The defaults of now.
+pub(super) fn defaults() -> Defaults {
+    Defaults {
+        redirect_dir: param::redirect_dir(),
+        redirect_always_follow: param::redirect_always_follow(),
+        xino_auto: param::xino_auto(),
+        index: param::index(),
+        nfs_export: param::nfs_export(),
+        metacopy: param::metacopy(),
+    }
+}
+
+/// The first option in force that would change what is written, or what is followed, in a way that is
+/// not there yet.
+///
+/// Without upper nothing is written, so that to make redirects is the same as to follow them.
+// TODO: They are refused, for fear that somebody counts on them. Redirects are not followed either, a
+// lookup that meets one fails with `EPERM`.
+pub(super) fn unsupported(options: &Options, upper: bool) -> Option<&'static str> {
+    let off = [
+        (options.metacopy, "metacopy=on"),
+        (options.nfs_export, "nfs_export=on"),
+        (options.index, "index=on"),
+        (
+            upper && options.redirect_dir == RedirectDir::On,
+            "redirect_dir=on",
+        ),
+        (options.verity == Verity::On, "verity=on"),
+        (options.verity == Verity::Require, "verity=require"),
+    ];
+    off.iter().find(|(is_on, _)| *is_on).map(|(_, name)| *name)
+}

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What the filesystems below can do, as far as their superblocks tell.
+//!
+//! C header: [`include/linux/errseq.h`](srctree/include/linux/errseq.h).
+
+use kernel::prelude::*;
+
+use super::{
+    dentry::Dentry,
+    superblock::SuperBlock,
+    AnyFs, //
+};
+use crate::bindings;
+
+impl SuperBlock<AnyFs> {
+    /// Whether security attributes of its files tell by a flag that there are none (C: `SB_NOSEC`).
+    pub(crate) fn flags_missing_security(&self) -> bool {
+        // SAFETY: The superblock is valid by the type invariant.
+        let flags = unsafe { (*self.as_ptr()).s_flags };
+        flags & bindings::ROVL_SB_NOSEC as c_ulong != 0 // CAST: A positive flag below 2^31.
+    }
+
+    /// Whether writing back has failed, and nobody has been told yet.
+    pub(crate) fn has_unseen_write_error(&self) -> bool {
+        // SAFETY: The superblock is valid by the type invariant, and errseq is made to be read at any
+        // time.
+        let errors = unsafe { core::ptr::addr_of_mut!((*self.as_ptr()).s_wb_err) };
+        // SAFETY: As above.
+        let now = unsafe { bindings::errseq_sample(errors) };
+        // SAFETY: As above.
+        unsafe { bindings::errseq_check(errors, now) != 0 }
+    }
+}
+
+impl Dentry<AnyFs> {
+    /// Whether the filesystem wants to check names each time they are used: names may change without
+    /// anybody's doing here.
+    pub(crate) fn is_remote(&self) -> bool {
+        const CHECKS: u32 = bindings::dentry_flags_DCACHE_OP_REVALIDATE
+            | bindings::dentry_flags_DCACHE_OP_WEAK_REVALIDATE;
+
+        self.flags() & CHECKS != 0
+    }
+}
