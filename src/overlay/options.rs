@@ -16,15 +16,15 @@ use crate::{
     vfs::param, //
 };
 
-/// The defaults of now.
+/// The defaults of now. The order is that of `src/shim/params.c`.
 pub(super) fn defaults() -> Defaults {
     Defaults {
-        redirect_dir: param::redirect_dir(),
-        redirect_always_follow: param::redirect_always_follow(),
-        xino_auto: param::xino_auto(),
-        index: param::index(),
-        nfs_export: param::nfs_export(),
-        metacopy: param::metacopy(),
+        redirect_dir: param::switch(0),
+        redirect_always_follow: param::switch(1),
+        xino_auto: param::switch(2),
+        index: param::switch(3),
+        nfs_export: param::switch(4),
+        metacopy: param::switch(5),
     }
 }
 

@@ -12,33 +12,35 @@
 
 #include "rovl_shim.h"
 
-bool rovl_redirect_dir_def = IS_ENABLED(CONFIG_OVERLAY_FS_REDIRECT_DIR);
-module_param_named(redirect_dir, rovl_redirect_dir_def, bool, 0644);
+/* In the order in which src/overlay/options.rs knows them. */
+bool rovl_switches[ROVL_SWITCHES] = {
+	IS_ENABLED(CONFIG_OVERLAY_FS_REDIRECT_DIR),
+	!IS_ENABLED(CONFIG_OVERLAY_FS) ||
+		IS_ENABLED(CONFIG_OVERLAY_FS_REDIRECT_ALWAYS_FOLLOW),
+	IS_ENABLED(CONFIG_OVERLAY_FS_XINO_AUTO),
+	IS_ENABLED(CONFIG_OVERLAY_FS_INDEX),
+	IS_ENABLED(CONFIG_OVERLAY_FS_NFS_EXPORT),
+	IS_ENABLED(CONFIG_OVERLAY_FS_METACOPY),
+};
+
+module_param_named(redirect_dir, rovl_switches[0], bool, 0644);
 MODULE_PARM_DESC(redirect_dir,
 		 "Default to on or off for the redirect_dir feature");
 
-bool rovl_redirect_always_follow =
-	!IS_ENABLED(CONFIG_OVERLAY_FS) ||
-	IS_ENABLED(CONFIG_OVERLAY_FS_REDIRECT_ALWAYS_FOLLOW);
-module_param_named(redirect_always_follow, rovl_redirect_always_follow,
-		   bool, 0644);
+module_param_named(redirect_always_follow, rovl_switches[1], bool, 0644);
 MODULE_PARM_DESC(redirect_always_follow,
 		 "Follow redirects even if redirect_dir feature is turned off");
 
-bool rovl_xino_auto_def = IS_ENABLED(CONFIG_OVERLAY_FS_XINO_AUTO);
-module_param_named(xino_auto, rovl_xino_auto_def, bool, 0644);
+module_param_named(xino_auto, rovl_switches[2], bool, 0644);
 MODULE_PARM_DESC(xino_auto, "Auto enable xino feature");
 
-bool rovl_index_def = IS_ENABLED(CONFIG_OVERLAY_FS_INDEX);
-module_param_named(index, rovl_index_def, bool, 0644);
+module_param_named(index, rovl_switches[3], bool, 0644);
 MODULE_PARM_DESC(index, "Default to on or off for the inodes index feature");
 
-bool rovl_nfs_export_def = IS_ENABLED(CONFIG_OVERLAY_FS_NFS_EXPORT);
-module_param_named(nfs_export, rovl_nfs_export_def, bool, 0644);
+module_param_named(nfs_export, rovl_switches[4], bool, 0644);
 MODULE_PARM_DESC(nfs_export, "Default to on or off for the NFS export feature");
 
-bool rovl_metacopy_def = IS_ENABLED(CONFIG_OVERLAY_FS_METACOPY);
-module_param_named(metacopy, rovl_metacopy_def, bool, 0644);
+module_param_named(metacopy, rovl_switches[5], bool, 0644);
 MODULE_PARM_DESC(metacopy,
 		 "Default to on or off for the metadata only copy up feature");
 

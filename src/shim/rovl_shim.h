@@ -76,11 +76,7 @@ struct kmem_cache *rovl_kmem_cache_create(const char *name, unsigned int size,
 					  void (*ctor)(void *object));
 
 /* Module parameters, in params.c. */
-extern bool rovl_redirect_dir_def;
-extern bool rovl_redirect_always_follow;
-extern bool rovl_xino_auto_def;
-extern bool rovl_index_def;
-extern bool rovl_nfs_export_def;
-extern bool rovl_metacopy_def;
+#define ROVL_SWITCHES 6
+extern bool rovl_switches[ROVL_SWITCHES];
 
 #endif /* ROVL_SHIM_H */

@@ -6,28 +6,15 @@
 
 use crate::bindings;
 
-macro_rules! flags {
-    ($($(#[$doc:meta])* $name:ident = $variable:ident,)+) => {$(
-        $(#[$doc])*
-        pub(crate) fn $name() -> bool {
-            // SAFETY: The variable is a static one, and C writes only zero or one to it. It is read
-            // without a lock, as C does.
-            unsafe { core::ptr::addr_of!(bindings::$variable).read_volatile() }
-        }
-    )+};
-}
+/// How many switches there are.
+// CAST: A handful.
+const SWITCHES: usize = bindings::ROVL_SWITCHES as usize;
 
-flags! {
-    /// The value of `redirect_dir`.
-    redirect_dir = rovl_redirect_dir_def,
-    /// The value of `redirect_always_follow`.
-    redirect_always_follow = rovl_redirect_always_follow,
-    /// The value of `xino_auto`.
-    xino_auto = rovl_xino_auto_def,
-    /// The value of `index`.
-    index = rovl_index_def,
-    /// The value of `nfs_export`.
-    nfs_export = rovl_nfs_export_def,
-    /// The value of `metacopy`.
-    metacopy = rovl_metacopy_def,
+/// The value of the switch `index`, in the order of their declaration; `false` if there are not so many.
+pub(crate) fn switch(index: usize) -> bool {
+    let switches: *const [bool; SWITCHES] = core::ptr::addr_of!(bindings::rovl_switches);
+    // SAFETY: The array is static. C writes only zero or one to its elements, at any time, and reads them
+    // without a lock.
+    let now = unsafe { switches.read_volatile() };
+    now.get(index).copied().unwrap_or(false)
 }

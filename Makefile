@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# The commands of the project; `make help` lists them. Each calls scripts that can be run and read alone.
+# Kbuild does not read this file: its rules for the module are in Kbuild.
+
+# Knobs reach the scripts by the environment; an empty one counts as not given.
+export TYPE KDIR KERNEL KERNEL_TARBALL KERNEL_SHA256 LLVM KVM V ROVL_NO_INSTALL FILTER LEAK_ROUNDS INSTALL_MOD_PATH
+
+# A finished file appears under its name at once or not at all.
+deliver = cp "$$ko" $@.new && mv $@.new $@
+
+.PHONY: all
+all: rovl.ko ## build rovl.ko (the default)
+
+.PHONY: dropin
+dropin: overlay.ko ## build overlay.ko, which takes the place of the kernel's own, from the same source
+
+# Kbuild knows whether there is anything to do.
+.PHONY: rovl.ko overlay.ko
+rovl.ko:
+	@kdir=$$(scripts/kdir.sh bench) && ko=$$(scripts/module.sh "$$kdir") && $(deliver)
+
+overlay.ko:
+	@kdir=$$(scripts/kdir.sh bench) && ko=$$(scripts/module.sh --dropin "$$kdir") && $(deliver)
+
+.PHONY: run
+run: ## mount a real Debian tree in three layers in the guest, and work in it [TYPE=rovl|dropin|overlay]
+	@scripts/run.sh
+
+.PHONY: test
+test: ## all tests: host, guest, drop-in, leaks [FILTER=text] [LEAK_ROUNDS=n]
+	@scripts/test.sh
+
+.PHONY: check
+check: ## formatting, lints, warnings, the unsafe wall, imports, host tests of src/model
+	@scripts/check.sh
+
+.PHONY: shell
+shell: ## a shell in the guest, with rovl loaded and a sample overlay mounted
+	@scripts/shell.sh
+
+.PHONY: doc
+doc: ## the module's documentation, in build/doc
+	@scripts/doc.sh
+
+.PHONY: fmt
+fmt: ## format all Rust
+	@scripts/format.sh
+
+.PHONY: install
+install: ## both modules into updates/ of the running kernel [INSTALL_MOD_PATH=folder]
+	@scripts/install.sh
+
+.PHONY: uninstall
+uninstall: ## takes them away again
+	@scripts/install.sh --remove
+
+.PHONY: rust-analyzer
+rust-analyzer: ## rust-project.json, by which editors understand the module
+	@scripts/rust-analyzer.sh
+
+.PHONY: kernel
+kernel: ## only the kernel that KERNEL= names
+	@scripts/kdir.sh bench
+
+.PHONY: clean
+clean: ## remove what was built here; the cache stays
+	rm -rf build rovl.ko overlay.ko rovl.ko.new overlay.ko.new rust-project.json
+
+.PHONY: distclean
+distclean: clean ## remove the cache as well: kernels, images, tools
+	rm -rf "$${XDG_CACHE_HOME:-$$HOME/.cache}/rovl"
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+	@printf '\nKnobs, as in make test KDIR=/path:\n'
+	@printf '  %-22s %s\n' \
+		KDIR= 'a built kernel tree of the 7.3 line with CONFIG_RUST=y; nothing is fetched or built' \
+		KERNEL=test\|bench 'our kernel to build against, with all checks or with none (default: what the target needs)' \
+		KERNEL_TARBALL= 'the kernel source to take instead of fetching it; KERNEL_SHA256= to verify it by' \
+		LLVM=-N 'the LLVM to build with (default: the newest of 19 and later; or the one that built KDIR)' \
+		KVM=auto\|on\|off 'whether the guest uses KVM (default: auto, when a trial guest boots with it)' \
+		ROVL_NO_INSTALL=1 'install no packages; say what is missing' \
+		XDG_CACHE_HOME= 'where the cache is (default: ~/.cache); it is called rovl' \
+		V=1 'show each command of a build'

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+# Both flavours of the module build without a warning.
+
+source "$(dirname "$0")/lib.sh"
+
+kdir=$("$top/scripts/kdir.sh" test)
+"$top/scripts/module.sh" --as werror "$kdir" W=e >/dev/null
+"$top/scripts/module.sh" --dropin --as werror "$kdir" W=e >/dev/null
