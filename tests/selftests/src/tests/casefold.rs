@@ -102,7 +102,10 @@ fn flag(fx: &Fixture) -> Result {
     for name in ["", "d", "e"] {
         let flags = rustix::fs::ioctl_getflags(sys::open_dir(bottom.join(name))?)?;
         check::ok(flags.contains(CASEFOLD), "the flag is not inherited")?;
-        expect::lists(ov.join(name), if name.is_empty() { &["d", "e"] } else { &[] })?;
+        expect::lists(
+            ov.join(name),
+            if name.is_empty() { &["d", "e"] } else { &[] },
+        )?;
     }
     Ok(())
 }

@@ -33,7 +33,11 @@ fn fid(path: &Path) -> Result<Handle> {
 
 /// One of each, in upper and lower.
 fn fill(upper: &Layer, lower: &Layer) -> Result<[(&'static str, bool); 7]> {
-    upper.file("uf", "")?.dir("ud")?.dir("merged")?.symlink("ul", "x")?;
+    upper
+        .file("uf", "")?
+        .dir("ud")?
+        .dir("merged")?
+        .symlink("ul", "x")?;
     lower.file("lf", "")?.dir("ld")?.dir("merged")?;
     Ok([
         ("uf", true),
@@ -54,15 +58,32 @@ fn fid_of_layer(fx: &Fixture) -> Result {
     let ov = fx.upper(&upper, &[&lower])?;
     let mut table = Table::new();
     for (path, is_upper) in paths {
-        let real = fid(&if is_upper { upper.join(path) } else { lower.join(path) })?;
+        let real = fid(&if is_upper {
+            upper.join(path)
+        } else {
+            lower.join(path)
+        })?;
         let handle = fid(&ov.join(path))?;
         let what = |text: &str| format!("{text} of {path:?}");
         table.note(check::equal(what("type"), handle.kind, 0xf8))?;
         let length = 21 + real.bytes.len();
         table.note(check::equal(what("length"), handle.bytes.len(), 3 + length))?;
-        let head = [0, 0, 0, 0, 0xfb, length as u8, if is_upper { 4 } else { 0 }, real.kind as u8];
+        let head = [
+            0,
+            0,
+            0,
+            0,
+            0xfb,
+            length as u8,
+            if is_upper { 4 } else { 0 },
+            real.kind as u8,
+        ];
         table.note(check::bytes(what("head"), &handle.bytes[..8], &head))?;
-        table.note(check::bytes(what("inner handle"), &handle.bytes[24..], &real.bytes))?;
+        table.note(check::bytes(
+            what("inner handle"),
+            &handle.bytes[24..],
+            &real.bytes,
+        ))?;
     }
     table.finish()
 }
@@ -77,7 +98,11 @@ fn too_little_room(fx: &Fixture) -> Result {
             Ok(_) => return Err(Failure::new(format!("{room} bytes are enough"))),
             Err(error) => error,
         };
-        check::equal("errno", error.raw_os_error(), Some(Errno::OVERFLOW.raw_os_error()))?;
+        check::equal(
+            "errno",
+            error.raw_os_error(),
+            Some(Errno::OVERFLOW.raw_os_error()),
+        )?;
         check::equal("length told", told, needed)?;
     }
     Ok(())

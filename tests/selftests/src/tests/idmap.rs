@@ -91,7 +91,11 @@ fn owner(path: impl AsRef<Path>) -> Result<(u32, u32)> {
 }
 
 fn fill(layer: &Layer) -> Result {
-    layer.file("f", "data")?.chown("f", 5, 6)?.dir("d")?.chown("d", 7, 8)?;
+    layer
+        .file("f", "data")?
+        .chown("f", 5, 6)?
+        .dir("d")?
+        .chown("d", 7, 8)?;
     layer.symlink("l", "f")?.chown("l", 9, 10)?;
     layer.file("d/secret", "secret")?.chown("d/secret", 5, 5)?;
     layer.chmod("d/secret", 0o600)?;

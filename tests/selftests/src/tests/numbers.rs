@@ -126,7 +126,9 @@ impl Setting {
                 .collect::<Result<_>>()?,
         };
         for (index, layer) in setting.lowers.iter().enumerate() {
-            layer.dir("both/sub")?.file(format!("both/f{index}"), "lower")?;
+            layer
+                .dir("both/sub")?
+                .file(format!("both/f{index}"), "lower")?;
             layer.dir(format!("d{index}/sub/deep"))?;
             layer.file(format!("d{index}/sub/plain"), "lower")?;
             layer.file(format!("d{index}/sub/changed"), "lower")?;
@@ -253,15 +255,36 @@ fn kept_over_copy_up(fx: &Fixture) -> Result {
     let lower = &setting.lowers[0];
     let ov = read_only(fx, &setting.options())?;
     let mut table = Table::new();
-    for path in ["d0", "d0/sub", "d0/sub/changed", "d0/sub/deep", "d0/fifo", "d0/link"] {
+    for path in [
+        "d0",
+        "d0/sub",
+        "d0/sub/changed",
+        "d0/sub/deep",
+        "d0/fifo",
+        "d0/link",
+    ] {
         let before = sys::lstat(lower.join(path))?.st_ino;
-        table.note(check::equal(path, sys::lstat(ov.join(path))?.st_ino, before))?;
+        table.note(check::equal(
+            path,
+            sys::lstat(ov.join(path))?.st_ino,
+            before,
+        ))?;
         let upper = sys::lstat(setting.upper.join(path))?.st_ino;
-        table.note(check::ok(upper != before, format!("{path} was not copied up")))?;
+        table.note(check::ok(
+            upper != before,
+            format!("{path} was not copied up"),
+        ))?;
     }
     let upper = sys::lstat(setting.upper.join("d0/one"))?;
-    let (one, two) = (sys::lstat(ov.join("d0/one"))?, sys::lstat(ov.join("d0/two"))?);
-    table.note(check::equal("number of the broken link", one.st_ino, upper.st_ino))?;
+    let (one, two) = (
+        sys::lstat(ov.join("d0/one"))?,
+        sys::lstat(ov.join("d0/two"))?,
+    );
+    table.note(check::equal(
+        "number of the broken link",
+        one.st_ino,
+        upper.st_ino,
+    ))?;
     table.note(check::equal("its links", one.st_nlink, 1))?;
     table.note(check::equal("links of the other", two.st_nlink, 2))?;
     table.finish()
@@ -322,7 +345,9 @@ fn bad_origins(fx: &Fixture) -> Result {
         origin.truncate(length);
         spoil(&mut origin);
         // A file of another type, too, and a directory.
-        upper.dir(format!("dir_{name}"))?.symlink(format!("link_{name}"), "x")?;
+        upper
+            .dir(format!("dir_{name}"))?
+            .symlink(format!("link_{name}"), "x")?;
         for stem in ["", "dir_", "link_"] {
             upper.xattr(format!("{stem}{name}"), ORIGIN, &origin)?;
         }

@@ -55,13 +55,19 @@ fn with_overlay(fx: &Fixture, test: fn(&Layer, &Layer) -> Result) -> Result {
 /// The overlay keeps the name, which stands for something that is gone.
 fn removed(fx: &Fixture) -> Result {
     with_overlay(fx, |groups, ov| {
-        check::ok(sys::lstat(ov.join("group/sub")).is_ok(), "not found at first")?;
+        check::ok(
+            sys::lstat(ov.join("group/sub")).is_ok(),
+            "not found at first",
+        )?;
         std::fs::remove_dir(groups.join("group/sub"))?;
         for _ in 0..2 {
             let result = sys::lstat(ov.join("group/sub"));
             check::errno("once removed", result, Errno::STALE)?;
         }
-        check::ok(sys::lstat(ov.join("group")).is_ok(), "what is above is gone too")
+        check::ok(
+            sys::lstat(ov.join("group")).is_ok(),
+            "what is above is gone too",
+        )
     })
 }
 

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Output in the kernel's test format, KTAP version 1.
+
+use std::io::Write;
+
+use crate::runner::Outcome;
+use crate::runner::Report;
+
+pub struct Ktap {
+    number: usize,
+    planned: usize,
+    passed: usize,
+    failed: usize,
+    skipped: usize,
+}
+
+impl Ktap {
+    /// Prints the version and the plan.
+    pub fn start(planned: usize) -> Self {
+        println!("KTAP version 1\n1..{planned}");
+        Ktap {
+            number: 0,
+            planned,
+            passed: 0,
+            failed: 0,
+            skipped: 0,
+        }
+    }
+
+    /// Prints diagnostics and result of the next test.
+    pub fn result(&mut self, name: &str, rows: &str, report: &Report) {
+        self.number += 1;
+        for line in &report.diagnostics {
+            println!("# {line}");
+        }
+        let number = self.number;
+        let time = report.duration.as_millis();
+        match &report.outcome {
+            Outcome::Passed => {
+                self.passed += 1;
+                println!("ok {number} {name} # {rows}, {time} ms");
+            }
+            Outcome::Failed => {
+                self.failed += 1;
+                println!("not ok {number} {name} # {rows}, {time} ms");
+            }
+            Outcome::TimedOut => {
+                self.failed += 1;
+                println!("not ok {number} {name} # TIMEOUT {rows}, {time} ms");
+            }
+            Outcome::Skipped(reason) => {
+                self.skipped += 1;
+                println!("ok {number} {name} # SKIP {reason}");
+            }
+        }
+        // A crash of the machine must not swallow what was found before it.
+        let _ = std::io::stdout().flush();
+    }
+
+    /// Prints the totals. Returns whether nothing failed and all planned tests ran.
+    pub fn finish(&mut self) -> bool {
+        println!(
+            "# Totals: pass:{} fail:{} xfail:0 xpass:0 skip:{} error:0",
+            self.passed, self.failed, self.skipped
+        );
+        self.failed == 0 && self.number == self.planned
+    }
+}

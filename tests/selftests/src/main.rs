@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Behaviour tests of overlay filesystems.
+//!
+//! Every test runs by the same code on type `overlay` (overlayfs, which shows what is right) and
+//! on type `rovl`. The results are printed as KTAP. The program needs root and wants a machine of
+//! its own: it loads and unloads modules and drops caches.
+
+#![deny(unsafe_code)]
+
+mod check;
+mod disk;
+mod expect;
+mod fixture;
+mod helper;
+mod kmod;
+mod ktap;
+mod layer;
+mod leak;
+mod raw;
+mod rawsys;
+mod registry;
+mod runner;
+mod sys;
+mod tests;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use anyhow::Context;
+use clap::Parser;
+
+use crate::kmod::Module;
+use crate::ktap::Ktap;
+use crate::registry::Case;
+use crate::registry::Runs;
+
+/// Behaviour tests of overlay filesystems, printed as KTAP.
+#[derive(Parser)]
+#[command(name = "rovl-selftests", version)]
+struct Args {
+    /// Filesystem type to test, repeatable; by default all of overlay and rovl that are there
+    #[arg(long = "type", value_name = "TYPE")]
+    types: Vec<String>,
+
+    /// Run only tests whose full name contains this, repeatable
+    #[arg(long, value_name = "TEXT")]
+    filter: Vec<String>,
+
+    /// Print the names of the tests and the rows they check, and run nothing
+    #[arg(long)]
+    list: bool,
+
+    /// Directory of the modules, <TYPE>.ko
+    #[arg(long, value_name = "DIR", default_value = "/lib/modules")]
+    modules: PathBuf,
+
+    /// Instead of the tests, mount, unmount, load and unload this often and look for leaks
+    #[arg(long, value_name = "N")]
+    leak_rounds: Option<u32>,
+
+    /// Run one test in this process
+    #[arg(long, hide = true, value_name = "TEST")]
+    child: Option<String>,
+
+    /// Filesystem of the layers, for --child
+    #[arg(long, hide = true, value_name = "FS", default_value = "tmpfs")]
+    backing: String,
+
+    /// Be one of the small programs that tests run
+    #[arg(long, hide = true, value_name = "NAME")]
+    helper: Option<String>,
+}
+
+const KNOWN_TYPES: [&str; 2] = ["overlay", "rovl"];
+
+fn main() -> anyhow::Result<ExitCode> {
+    let args = Args::parse();
+    if let Some(name) = &args.helper {
+        return helper::run(name);
+    }
+    if let Some(name) = &args.child {
+        let fs_type = args.types.first().context("--child needs --type")?;
+        let module = Module::new(fs_type, &args.modules);
+        return runner::child(name, module, &args.backing);
+    }
+
+    let types = chosen_types(&args)?;
+    if args.list {
+        list(&args, &types);
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !rustix::process::geteuid().is_root() {
+        bail!("root is needed");
+    }
+    let mut ktap = match args.leak_rounds {
+        Some(rounds) => leak::run(rounds, &types)?,
+        None => run(&args, &types)?,
+    };
+    Ok(if ktap.finish() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// The types to test, each with its module.
+fn chosen_types(args: &Args) -> anyhow::Result<Vec<Module>> {
+    let module = |fs_type: &str| Module::new(fs_type, &args.modules);
+    if args.types.is_empty() {
+        let found: Vec<_> = KNOWN_TYPES
+            .iter()
+            .map(|fs_type| module(fs_type))
+            .filter(|module| args.list || module.is_available())
+            .collect();
+        if found.is_empty() {
+            bail!("neither of the types overlay and rovl is here");
+        }
+        return Ok(found);
+    }
+    let chosen: Vec<_> = args.types.iter().map(|fs_type| module(fs_type)).collect();
+    if let Some(missing) = chosen.iter().find(|m| !args.list && !m.is_available()) {
+        bail!(
+            "type {} is not registered and {} is not there",
+            missing.fs_type(),
+            missing.file().display()
+        );
+    }
+    Ok(chosen)
+}
+
+/// All cases that the arguments ask for, all of one type before those of the next.
+fn cases(args: &Args, types: &[Module]) -> Vec<Case> {
+    let wanted =
+        |name: &str| args.filter.is_empty() || args.filter.iter().any(|text| name.contains(text));
+    let mut cases = Vec::new();
+    for module in types {
+        for test in tests::ALL.iter().copied().flatten() {
+            for backing in test.backings.iter().copied() {
+                let case = Case {
+                    test,
+                    fs_type: module.fs_type().to_owned(),
+                    is_rovl: module.is_rovl(),
+                    backing,
+                };
+                if case.applies() && wanted(&case.name()) {
+                    cases.push(case);
+                }
+            }
+        }
+    }
+    cases
+}
+
+fn list(args: &Args, types: &[Module]) {
+    for case in cases(args, types) {
+        let note = match case.test.runs {
+            Runs::OnBoth => String::new(),
+            Runs::OnRovl(reason) => format!(" ({reason})"),
+            Runs::NotYetOnRovl(reason) => format!(" (not on rovl {reason})"),
+        };
+        println!("{} # {}{note}", case.name(), case.test.rows);
+    }
+}
+
+fn run(args: &Args, types: &[Module]) -> anyhow::Result<Ktap> {
+    for module in types {
+        module.ensure_loaded()?;
+    }
+    let cases = cases(args, types);
+    let mut ktap = Ktap::start(cases.len());
+    for case in &cases {
+        let report = match case.obstacle() {
+            Some(reason) => runner::Report::skipped(reason),
+            None => runner::run(case, &args.modules)?,
+        };
+        ktap.result(&case.name(), case.test.rows, &report);
+    }
+    Ok(ktap)
+}

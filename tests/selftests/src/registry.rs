@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What a test is: its name, the rows of the behaviour reference that it checks, and where it runs.
+
+use crate::check;
+use crate::disk;
+use crate::fixture::Fixture;
+
+/// On which implementations a test runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Runs {
+    /// On overlayfs and on rovl, with equal results.
+    OnBoth,
+    /// On rovl alone: the difference, explained by the reason, is the point.
+    OnRovl(&'static str),
+    /// On overlayfs, and for this reason not yet on rovl, where it is skipped.
+    NotYetOnRovl(&'static str),
+}
+
+/// The filesystem that holds the layers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Backing {
+    Tmpfs,
+    Ext4,
+    Xfs,
+}
+
+impl Backing {
+    pub fn name(self) -> &'static str {
+        match self {
+            Backing::Tmpfs => "tmpfs",
+            Backing::Ext4 => "ext4",
+            Backing::Xfs => "xfs",
+        }
+    }
+}
+
+pub struct Test {
+    pub name: &'static str,
+    /// IDs of rows and numbers of sections of the behaviour reference.
+    pub rows: &'static str,
+    pub runs: Runs,
+    pub backings: &'static [Backing],
+    /// Seconds after which the test counts as hung.
+    pub limit: u64,
+    pub run: fn(&Fixture) -> check::Result,
+}
+
+impl Test {
+    /// A test for both implementations, with its layers in tmpfs.
+    pub const fn new(
+        name: &'static str,
+        rows: &'static str,
+        run: fn(&Fixture) -> check::Result,
+    ) -> Self {
+        Test {
+            name,
+            rows,
+            runs: Runs::OnBoth,
+            backings: &[Backing::Tmpfs],
+            limit: 60,
+            run,
+        }
+    }
+
+    pub const fn rovl_only(mut self, reason: &'static str) -> Self {
+        self.runs = Runs::OnRovl(reason);
+        self
+    }
+
+    pub const fn not_yet_on_rovl(mut self, reason: &'static str) -> Self {
+        self.runs = Runs::NotYetOnRovl(reason);
+        self
+    }
+
+    /// Runs the test once on each of tmpfs, ext4 and xfs.
+    pub const fn on_disks_too(mut self) -> Self {
+        self.backings = &[Backing::Tmpfs, Backing::Ext4, Backing::Xfs];
+        self
+    }
+
+    pub const fn limit(mut self, seconds: u64) -> Self {
+        self.limit = seconds;
+        self
+    }
+}
+
+/// One test on one type and one backing filesystem.
+pub struct Case {
+    pub test: &'static Test,
+    pub fs_type: String,
+    /// Whether the type is rovl's, under whichever name.
+    pub is_rovl: bool,
+    pub backing: Backing,
+}
+
+impl Case {
+    /// Whether the test has anything to say about this implementation.
+    pub fn applies(&self) -> bool {
+        self.is_rovl || !matches!(self.test.runs, Runs::OnRovl(_))
+    }
+
+    /// Why the test cannot run, if so.
+    pub fn obstacle(&self) -> Option<String> {
+        match self.test.runs {
+            Runs::NotYetOnRovl(reason) if self.is_rovl => Some(reason.to_owned()),
+            _ => disk::available(self.backing).err(),
+        }
+    }
+
+    /// `<type>.<test>`, and `@<backing>` unless that is tmpfs.
+    pub fn name(&self) -> String {
+        match self.backing {
+            Backing::Tmpfs => format!("{}.{}", self.fs_type, self.test.name),
+            other => format!("{}.{}@{}", self.fs_type, self.test.name, other.name()),
+        }
+    }
+}

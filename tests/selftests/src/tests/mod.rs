@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The tests, one file per subject.
+
+mod acl;
+mod casefold;
+mod exec;
+mod file_io;
+mod fileattr;
+mod handles;
+mod idmap;
+mod lookup;
+mod mmap;
+mod module;
+mod mount;
+mod mount_api;
+mod mount_errors;
+mod mount_options;
+mod mount_setup;
+mod names;
+mod numbers;
+mod open;
+mod path;
+mod perm;
+mod read;
+mod readdir;
+mod readdir_seek;
+mod readonly;
+mod revalidate;
+mod special;
+mod stat;
+mod statfs;
+mod symlink;
+mod umount;
+mod whiteout;
+mod xattr;
+
+use crate::registry::Test;
+
+/// All tests in the order they run.
+pub const ALL: &[&[Test]] = &[
+    mount::TESTS,
+    mount_errors::TESTS,
+    mount_api::TESTS,
+    lookup::TESTS,
+    whiteout::TESTS,
+    names::TESTS,
+    stat::TESTS,
+    symlink::TESTS,
+    special::TESTS,
+    perm::TESTS,
+    exec::TESTS,
+    readdir::TESTS,
+    readdir_seek::TESTS,
+    read::TESTS,
+    open::TESTS,
+    mmap::TESTS,
+    statfs::TESTS,
+    umount::TESTS,
+    path::TESTS,
+    readonly::TESTS,
+    mount_options::TESTS,
+    mount_setup::TESTS,
+    numbers::TESTS,
+    handles::TESTS,
+    casefold::TESTS,
+    idmap::TESTS,
+    revalidate::TESTS,
+    xattr::TESTS,
+    acl::TESTS,
+    fileattr::TESTS,
+    file_io::TESTS,
+    module::TESTS,
+];
