@@ -175,6 +175,9 @@ impl PrivateMount {
 
     /// Releases many at once, at the cost of one RCU grace period instead of one for each.
     pub(crate) fn release_all(mut mounts: KVVec<Self>) {
+        if mounts.is_empty() {
+            return;
+        }
         // CAST: There are some hundred layers at most.
         let len = mounts.len() as c_uint;
         // SAFETY: A `PrivateMount` is a pointer, so this is an array of them, and by the type invariant
