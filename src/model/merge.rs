@@ -26,6 +26,7 @@ use super::buffer::Full;
 use super::hash::Seed;
 use super::kind::FileType;
 use index::Index;
+use record::key_of;
 use record::Name;
 use record::Names;
 use record::Record;
@@ -109,6 +110,7 @@ impl<B: Buffers> Merge<B> {
     /// Adds an entry that the layer lists, unless a layer above has a name with the same key.
     ///
     /// The key is the name itself, but where case does not matter it is the name with its case folded.
+    /// An empty key counts as none, and the name is its own.
     pub(crate) fn add(
         &mut self,
         name: &[u8],
@@ -116,6 +118,7 @@ impl<B: Buffers> Merge<B> {
         ino: u64,
         d_type: u8,
     ) -> Result<(), Full> {
+        let key = key_of(name, key);
         let added = match self.layer.position {
             Position::Above => self.add_above(name, key, ino, d_type)?,
             Position::Lowest => self.add_lowest(name, key, ino, d_type)?,

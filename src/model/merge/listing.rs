@@ -14,6 +14,7 @@ use super::super::buffer::Buffers;
 use super::super::buffer::Full;
 use super::super::hash::Seed;
 use super::index::Index;
+use super::record::key_of;
 use super::record::Entry;
 use super::record::Names;
 use super::record::Record;
@@ -148,7 +149,7 @@ impl<B: Buffers> Listing<B> {
     /// Returns the position.
     ///
     /// A name that is listed gets the new number and type: it was renamed over, or copied up. If it
-    /// differs in case, it is listed in its new form.
+    /// differs in case, it is listed in its new form. An empty key counts as none.
     pub(crate) fn insert(
         &mut self,
         name: &[u8],
@@ -156,6 +157,7 @@ impl<B: Buffers> Listing<B> {
         ino: u64,
         d_type: u8,
     ) -> Result<usize, Full> {
+        let key = key_of(name, key);
         let key_len = if key == name { 0 } else { key.len() };
         self.reserve(name.len().checked_add(key_len).ok_or(Full)?)?;
 

@@ -47,6 +47,18 @@ pub(super) struct Name {
     key_len: u16,
 }
 
+/// Returns what a name is found by: its key, or the name itself if there is none.
+///
+/// Of a name that has nothing but characters to be ignored, folding of case leaves nothing at all. C
+/// takes the name as it is then (`ovl_fill_merge()`), or else all such names would be the same.
+pub(super) const fn key_of<'a>(name: &'a [u8], key: &'a [u8]) -> &'a [u8] {
+    if key.is_empty() {
+        name
+    } else {
+        key
+    }
+}
+
 /// An entry as it is stored.
 #[derive(Clone, Copy)]
 pub(super) struct Record {

@@ -307,6 +307,27 @@ fn a_name_in_another_case_is_the_same_name() {
     assert_eq!(compact.find(b"onlytop"), Some(4));
 }
 
+#[test]
+fn a_name_of_which_folding_leaves_nothing_is_its_own_key() {
+    let mut merge = Merge::<Heap>::new(SEED);
+    for (number, position) in [(0, Position::Above), (1, Position::Lowest)] {
+        merge.begin(Layer {
+            number,
+            position,
+            xwhiteouts: false,
+        });
+        for name in [b"~", b"="] {
+            merge.add(name, b"", 1, DT_REG).unwrap();
+        }
+    }
+    let mut listing = merge.finish().unwrap();
+
+    assert_eq!(shown(&listing), ["~", "="]);
+    assert_eq!(listing.insert(b"=", b"", 2, DT_REG), Ok(1));
+    assert_eq!(listing.insert(b"-", b"", 3, DT_REG), Ok(2));
+    assert_eq!(listing.find(b"-"), Some(2));
+}
+
 proptest! {
     #[test]
     fn merges_like_the_c_code(
