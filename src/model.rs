@@ -21,9 +21,9 @@ pub(crate) mod xino;
 
 // The formats below are ready and tested, and become part of the module with the feature that uses
 // them.
-#[cfg(test)]
-mod metacopy;
-#[cfg(test)]
-mod nlink;
-#[cfg(test)]
-mod redirect;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod metacopy;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod nlink;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod redirect;

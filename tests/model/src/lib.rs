@@ -13,3 +13,6 @@
 mod source {
     pub(crate) mod model;
 }
+
+#[cfg(test)]
+mod fuzz;
