@@ -4,7 +4,7 @@
 # Kbuild does not read this file: its rules for the module are in Kbuild.
 
 # Knobs reach the scripts by the environment; an empty one counts as not given.
-export TYPE KDIR KERNEL KERNEL_TARBALL KERNEL_SHA256 LLVM KVM V ROVL_NO_INSTALL FILTER LEAK_ROUNDS INSTALL_MOD_PATH
+export TYPE KDIR KERNEL KERNEL_TARBALL KERNEL_SHA256 LLVM KVM V ROVL_NO_INSTALL FILTER LEAK_ROUNDS FUZZ_SECONDS INSTALL_MOD_PATH
 
 # A finished file appears under its name at once or not at all.
 deliver = cp "$$ko" $@.new && mv $@.new $@
@@ -30,6 +30,10 @@ run: ## mount a real Debian tree in three layers in the guest, and work in it [T
 .PHONY: test
 test: ## all tests: host, guest, drop-in, leaks [FILTER=text] [LEAK_ROUNDS=n]
 	@scripts/test.sh
+
+.PHONY: fuzz
+fuzz: ## fuzz the parsers of src/model [TARGET=name] [FUZZ_SECONDS=n]
+	@scripts/fuzz.sh $(TARGET)
 
 .PHONY: check
 check: ## formatting, lints, warnings, the unsafe wall, imports, host tests of src/model
@@ -80,6 +84,7 @@ help: ## this list
 		KERNEL=test\|bench 'our kernel to build against, with all checks or with none (default: what the target needs)' \
 		KERNEL_TARBALL= 'the kernel source to take instead of fetching it; KERNEL_SHA256= to verify it by' \
 		LLVM=-N 'the LLVM to build with (default: the newest of 19 and later; or the one that built KDIR)' \
+		FUZZ_SECONDS=n 'how long make fuzz runs each of its targets (default: 30)' \
 		KVM=auto\|on\|off 'whether the guest uses KVM (default: auto, when a trial guest boots with it)' \
 		ROVL_NO_INSTALL=1 'install no packages; say what is missing' \
 		XDG_CACHE_HOME= 'where the cache is (default: ~/.cache); it is called rovl' \

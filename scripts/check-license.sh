@@ -6,7 +6,7 @@ source "$(dirname "$0")/lib.sh"
 cd "$top"
 
 # The text of the licence itself, and what programs write.
-mapfile -t files < <(project_files '*' | grep -v -E '(^|/)(COPYING|Cargo\.lock|proptest-regressions/.*)$')
+mapfile -t files < <(project_files '*' | grep -v -E '(^|/)(COPYING|Cargo\.lock|(proptest-)?regressions/.*)$')
 bad=$(for file in "${files[@]}"; do
 	head -n 3 "$file" | grep 'SPDX-License-Identifier: GPL-2.0-only' >/dev/null || echo "$file"
 done)
