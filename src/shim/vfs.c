@@ -61,6 +61,7 @@ bool rovl_d_is_symlink(const struct dentry *dentry)
 
 bool rovl_d_flags_negative(const struct dentry *dentry)
 {
+	/* Pairs with the store in __d_set_inode_and_type(). */
 	return d_flags_negative(smp_load_acquire(&dentry->d_flags));
 }
 
@@ -139,7 +140,8 @@ bool rovl_is_idmapped_mnt(const struct vfsmount *mnt)
 
 void rovl_acl_dont_cache(struct inode *inode)
 {
-	inode->i_acl = inode->i_default_acl = ACL_DONT_CACHE;
+	inode->i_default_acl = ACL_DONT_CACHE;
+	inode->i_acl = ACL_DONT_CACHE;
 }
 
 struct posix_acl *rovl_posix_acl_dup(struct posix_acl *acl)
