@@ -119,11 +119,11 @@ if [[ -n ${FILTER:-} ]]; then
 else
 	host_tests
 fi
-guest behaviour 1800 "$kdir/fs/overlayfs/overlay.ko" --type overlay --type rovl "${filter[@]}"
+guest behaviour 3000 "$kdir/fs/overlayfs/overlay.ko" --type overlay --type rovl "${filter[@]}"
 # The drop-in is the same code under other names, so the same tests have to pass.
-guest drop-in 1200 "$dropin" --type overlay "${filter[@]}"
+guest drop-in 1800 "$dropin" --type overlay "${filter[@]}"
 if [[ -z ${FILTER:-} ]]; then
-	guest leaks 1800 "$kdir/fs/overlayfs/overlay.ko" --type rovl --leak-rounds "${LEAK_ROUNDS:-1000}"
+	guest leaks 2400 "$kdir/fs/overlayfs/overlay.ko" --type rovl --leak-rounds "${LEAK_ROUNDS:-1000}"
 fi
 
 echo "$passed passed, $failed failed, $skipped skipped"
