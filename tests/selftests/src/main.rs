@@ -28,11 +28,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::bail;
-use anyhow::Context;
 use clap::Parser;
 
 use crate::kmod::Module;
 use crate::ktap::Ktap;
+use crate::registry::Backing;
 use crate::registry::Case;
 use crate::registry::Runs;
 
@@ -60,13 +60,9 @@ struct Args {
     #[arg(long, value_name = "N")]
     leak_rounds: Option<u32>,
 
-    /// Run one test in this process
-    #[arg(long, hide = true, value_name = "TEST")]
-    child: Option<String>,
-
-    /// Filesystem of the layers, for --child
-    #[arg(long, hide = true, value_name = "FS", default_value = "tmpfs")]
-    backing: String,
+    /// Run only tests whose layers are on this filesystem: tmpfs, ext4 or xfs; repeatable
+    #[arg(long, value_name = "FS")]
+    backing: Vec<Backing>,
 
     /// Be one of the small programs that tests run
     #[arg(long, hide = true, value_name = "NAME")]
@@ -79,11 +75,6 @@ fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
     if let Some(name) = &args.helper {
         return helper::run(name);
-    }
-    if let Some(name) = &args.child {
-        let fs_type = args.types.first().context("--child needs --type")?;
-        let module = Module::new(fs_type, &args.modules);
-        return runner::child(name, module, &args.backing);
     }
 
     let types = chosen_types(&args)?;
@@ -132,19 +123,22 @@ fn chosen_types(args: &Args) -> anyhow::Result<Vec<Module>> {
 
 /// All cases that the arguments ask for, all of one type before those of the next.
 fn cases(args: &Args, types: &[Module]) -> Vec<Case> {
-    let wanted =
-        |name: &str| args.filter.is_empty() || args.filter.iter().any(|text| name.contains(text));
+    let wanted = |case: &Case| {
+        let name = case.name();
+        (args.filter.is_empty() || args.filter.iter().any(|text| name.contains(text)))
+            && (args.backing.is_empty() || args.backing.contains(&case.backing))
+    };
     let mut cases = Vec::new();
     for module in types {
         for test in tests::ALL.iter().copied().flatten() {
             for backing in test.backings.iter().copied() {
                 let case = Case {
                     test,
-                    fs_type: module.fs_type().to_owned(),
+                    module: module.clone(),
                     is_rovl: module.is_rovl(),
                     backing,
                 };
-                if case.applies() && wanted(&case.name()) {
+                if case.applies() && wanted(&case) {
                     cases.push(case);
                 }
             }
@@ -173,7 +167,7 @@ fn run(args: &Args, types: &[Module]) -> anyhow::Result<Ktap> {
     for case in &cases {
         let report = match case.obstacle() {
             Some(reason) => runner::Report::skipped(reason),
-            None => runner::run(case, &args.modules)?,
+            None => runner::run(case)?,
         };
         ktap.result(&case.name(), case.test.rows, &report);
     }

@@ -2,9 +2,12 @@
 
 //! What a test is: its name, the rows of the behaviour reference that it checks, and where it runs.
 
+use clap::ValueEnum;
+
 use crate::check;
 use crate::disk;
 use crate::fixture::Fixture;
+use crate::kmod::Module;
 
 /// On which implementations a test runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -18,7 +21,7 @@ pub enum Runs {
 }
 
 /// The filesystem that holds the layers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum Backing {
     Tmpfs,
     Ext4,
@@ -88,7 +91,7 @@ impl Test {
 /// One test on one type and one backing filesystem.
 pub struct Case {
     pub test: &'static Test,
-    pub fs_type: String,
+    pub module: Module,
     /// Whether the type is rovl's, under whichever name.
     pub is_rovl: bool,
     pub backing: Backing,
@@ -110,9 +113,10 @@ impl Case {
 
     /// `<type>.<test>`, and `@<backing>` unless that is tmpfs.
     pub fn name(&self) -> String {
+        let fs_type = self.module.fs_type();
         match self.backing {
-            Backing::Tmpfs => format!("{}.{}", self.fs_type, self.test.name),
-            other => format!("{}.{}@{}", self.fs_type, self.test.name, other.name()),
+            Backing::Tmpfs => format!("{fs_type}.{}", self.test.name),
+            other => format!("{fs_type}.{}@{}", self.test.name, other.name()),
         }
     }
 }

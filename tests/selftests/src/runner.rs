@@ -2,22 +2,15 @@
 
 //! Runs each test in a process of its own, with a time limit.
 //!
-//! The process is this program again, so that a test that panics, hangs or changes its identity
-//! cannot harm those after it. Its exit status is the result, its output the diagnostics.
+//! The process is a copy of this one, so that a test that panics, hangs or changes its identity
+//! cannot harm those after it. Its exit status is the result, its output the diagnostics. No
+//! program is executed, which on an emulated processor takes longer than many a test.
 
 use std::fs::File;
 use std::io::Read;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
-use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
-use std::process::Child;
-use std::process::Command;
-use std::process::ExitCode;
-use std::process::ExitStatus;
-use std::process::Stdio;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -27,21 +20,31 @@ use rustix::event::PollFd;
 use rustix::event::PollFlags;
 use rustix::event::Timespec;
 use rustix::io::Errno;
+use rustix::pipe::PipeFlags;
+use rustix::process::kill_process;
 use rustix::process::kill_process_group;
 use rustix::process::pidfd_open;
+use rustix::process::setpgid;
+use rustix::process::waitpid;
 use rustix::process::Pid;
 use rustix::process::PidfdFlags;
 use rustix::process::Signal;
+use rustix::process::WaitOptions;
+use rustix::process::WaitStatus;
+use rustix::stdio::dup2_stderr;
+use rustix::stdio::dup2_stdin;
+use rustix::stdio::dup2_stdout;
 
 use crate::check::Failure;
 use crate::fixture::Fixture;
-use crate::kmod::Module;
-use crate::registry::Backing;
 use crate::registry::Case;
-use crate::tests;
+use crate::sys;
 
 /// Exit status of a test that did not run; the kernel's selftests use the same.
-const SKIP_STATUS: u8 = 4;
+const SKIP_STATUS: i32 = 4;
+
+/// Exit status of a test that failed.
+const FAIL_STATUS: i32 = 1;
 
 /// How long a killed test may take to go away.
 const GRACE: Duration = Duration::from_secs(10);
@@ -70,56 +73,55 @@ impl Report {
 }
 
 /// Runs one test in a child process.
-pub fn run(case: &Case, modules: &Path) -> anyhow::Result<Report> {
+pub fn run(case: &Case) -> anyhow::Result<Report> {
     let start = Instant::now();
-    let mut report = run_child(case, modules)?;
+    let mut report = run_child(case)?;
     report.duration = start.elapsed();
     Ok(report)
 }
 
-fn run_child(case: &Case, modules: &Path) -> anyhow::Result<Report> {
-    let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-    let mut child = Command::new("/proc/self/exe")
-        .args(["--child", case.test.name, "--type", &case.fs_type])
-        .args(["--backing", case.backing.name(), "--modules"])
-        .arg(modules)
-        .stdin(Stdio::null())
-        .stdout(writer.try_clone()?)
-        .stderr(writer)
-        .process_group(0)
-        .spawn()
-        .context("cannot start a test process")?;
+fn run_child(case: &Case) -> anyhow::Result<Report> {
+    let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+    // What is not yet written would be written by the child as well.
+    std::io::stdout().flush()?;
+    let Some(pid) = sys::fork().context("cannot start a test process")? else {
+        std::process::exit(child(case, &writer).unwrap_or_else(|error| {
+            eprintln!("{error:#}");
+            FAIL_STATUS
+        }));
+    };
+    drop(writer);
     let limit = Duration::from_secs(case.test.limit);
     let mut output = Vec::new();
-    let exited = wait(&child, &reader, limit, &mut output)?;
-    if !exited {
-        let group = Pid::from_child(&child);
-        let _ = kill_process_group(group, Signal::KILL);
-        let gone = wait(&child, &reader, GRACE, &mut output)?;
-        let mut report = report_of(None, &output);
+    if wait(pid, &reader, limit, &mut output)? {
+        return Ok(report_of(reap(pid)?, &output));
+    }
+    // The child may not have made its group yet.
+    let _ = kill_process_group(pid, Signal::KILL).or_else(|_| kill_process(pid, Signal::KILL));
+    let gone = wait(pid, &reader, GRACE, &mut output)?;
+    let mut report = report_of(None, &output);
+    report
+        .diagnostics
+        .push(format!("no end after {} s", limit.as_secs()));
+    if gone {
+        reap(pid)?;
+    } else {
         report
             .diagnostics
-            .push(format!("no end after {} s", limit.as_secs()));
-        if gone {
-            child.wait()?;
-        } else {
-            report
-                .diagnostics
-                .push("the process cannot be killed".to_owned());
-        }
-        return Ok(report);
+            .push("the process cannot be killed".to_owned());
     }
-    Ok(report_of(Some(child.wait()?), &output))
+    Ok(report)
+}
+
+/// How a process ended that has.
+fn reap(pid: Pid) -> anyhow::Result<Option<WaitStatus>> {
+    let ended = waitpid(Some(pid), WaitOptions::empty())?;
+    Ok(ended.map(|(_, status)| status))
 }
 
 /// Collects output until the child exits. Returns false when time is up first.
-fn wait(
-    child: &Child,
-    reader: &OwnedFd,
-    limit: Duration,
-    output: &mut Vec<u8>,
-) -> anyhow::Result<bool> {
-    let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+fn wait(pid: Pid, reader: &OwnedFd, limit: Duration, output: &mut Vec<u8>) -> anyhow::Result<bool> {
+    let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
     let end = Instant::now() + limit;
     let mut pipe_open = true;
     loop {
@@ -156,18 +158,18 @@ fn read_some(reader: &OwnedFd, output: &mut Vec<u8>) -> anyhow::Result<bool> {
 }
 
 /// Turns exit status and output into a report; no status is a test that was killed.
-fn report_of(status: Option<ExitStatus>, output: &[u8]) -> Report {
+fn report_of(status: Option<WaitStatus>, output: &[u8]) -> Report {
     let text = String::from_utf8_lossy(output);
     let mut diagnostics: Vec<String> = text.lines().map(str::to_owned).collect();
-    let outcome = match status {
+    let outcome = match status.map(|status| (status.exit_status(), status.terminating_signal())) {
         None => Outcome::TimedOut,
-        Some(status) if status.success() => Outcome::Passed,
-        Some(status) if status.code() == Some(SKIP_STATUS.into()) => {
+        Some((Some(0), _)) => Outcome::Passed,
+        Some((Some(SKIP_STATUS), _)) => {
             let reason = diagnostics.pop();
             Outcome::Skipped(reason.unwrap_or_else(|| "no reason given".to_owned()))
         }
-        Some(status) => {
-            if let Some(signal) = status.signal() {
+        Some((_, signal)) => {
+            if let Some(signal) = signal {
                 diagnostics.push(format!("killed by signal {signal}"));
             }
             Outcome::Failed
@@ -180,21 +182,17 @@ fn report_of(status: Option<ExitStatus>, output: &[u8]) -> Report {
     }
 }
 
-/// Runs a test in this process and says how it went by output and exit status.
-pub fn child(name: &str, module: Module, backing: &str) -> anyhow::Result<ExitCode> {
-    let test = tests::ALL
-        .iter()
-        .copied()
-        .flatten()
-        .find(|test| test.name == name)
-        .with_context(|| format!("no test is called {name}"))?;
-    let backing = [Backing::Tmpfs, Backing::Ext4, Backing::Xfs]
-        .into_iter()
-        .find(|known| known.name() == backing)
-        .with_context(|| format!("unknown backing {backing}"))?;
+/// Runs a test in this process, which was made for it, and says how it went by output and exit
+/// status.
+fn child(case: &Case, output: &OwnedFd) -> anyhow::Result<i32> {
+    setpgid(None, None)?;
+    dup2_stdin(File::open("/dev/null")?)?;
+    dup2_stdout(output)?;
+    dup2_stderr(output)?;
     std::env::set_current_dir("/")?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    let result = Fixture::new(module, backing).and_then(|fixture| match (test.run)(&fixture) {
+    let fixture = Fixture::new(case.module.clone(), case.backing);
+    let result = fixture.and_then(|fixture| match (case.test.run)(&fixture) {
         Ok(()) => fixture.finish(),
         Err(failure) => {
             fixture.abandon();
@@ -202,15 +200,17 @@ pub fn child(name: &str, module: Module, backing: &str) -> anyhow::Result<ExitCo
         }
     });
     let mut out = std::io::stdout();
-    match result {
-        Ok(()) => Ok(ExitCode::SUCCESS),
+    let status = match result {
+        Ok(()) => 0,
         Err(Failure::Skipped(reason)) => {
             writeln!(out, "{reason}")?;
-            Ok(ExitCode::from(SKIP_STATUS))
+            SKIP_STATUS
         }
         Err(Failure::Failed { message, place }) => {
             writeln!(out, "{}:{}: {message}", place.file(), place.line())?;
-            Ok(ExitCode::FAILURE)
+            FAIL_STATUS
         }
-    }
+    };
+    out.flush()?;
+    Ok(status)
 }

@@ -2,7 +2,10 @@
 
 //! Helpers around system calls that many tests use, and the only unsafe code of the program.
 
-#![expect(unsafe_code, reason = "mappings and namespaces have no safe interface")]
+#![expect(
+    unsafe_code,
+    reason = "mappings, namespaces and fork have no safe interface"
+)]
 
 use std::ffi::OsStr;
 use std::ffi::OsString;
@@ -27,6 +30,7 @@ use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::mm::MapFlags;
 use rustix::mm::ProtFlags;
+use rustix::process::Pid;
 use rustix::thread::LinkNameSpaceType;
 use rustix::thread::UnshareFlags;
 
@@ -231,6 +235,24 @@ pub fn in_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
 pub fn unshare_mounts() -> SysResult<()> {
     // SAFETY: no file descriptor table is unshared, which is what makes this call unsafe.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS | UnshareFlags::FS) }
+}
+
+/// Copies this process. The child, which gets `None`, is for its caller to end.
+///
+/// # Panics
+///
+/// In a process with several threads, where locks that others hold would stay held in the child.
+pub fn fork() -> SysResult<Option<Pid>> {
+    let threads = std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
+    assert_eq!(threads, 1, "only a process of one thread can be copied");
+    // SAFETY: this is the only thread, as was just seen, so the child finds everything as its
+    // caller left it.
+    match unsafe { libc::fork() } {
+        -1 => Err(std::io::Error::last_os_error()
+            .raw_os_error()
+            .map_or(Errno::IO, Errno::from_raw_os_error)),
+        pid => Ok(Pid::from_raw(pid)),
+    }
 }
 
 /// A mapping of a file, for reading.
