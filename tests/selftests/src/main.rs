@@ -164,7 +164,9 @@ fn run(args: &Args, types: &[Module]) -> anyhow::Result<Ktap> {
     }
     let cases = cases(args, types);
     let mut ktap = Ktap::start(cases.len());
+    let mut disks = disk::Kept::default();
     for case in &cases {
+        disks.prepare(case.test, case.backing);
         let report = match case.obstacle() {
             Some(reason) => runner::Report::skipped(reason),
             None => runner::run(case)?,

@@ -44,6 +44,8 @@ pub struct Test {
     pub rows: &'static str,
     pub runs: Runs,
     pub backings: &'static [Backing],
+    /// Whether nothing else may have the disk mounted.
+    pub needs_disk_alone: bool,
     /// Seconds after which the test counts as hung.
     pub limit: u64,
     pub run: fn(&Fixture) -> check::Result,
@@ -61,6 +63,7 @@ impl Test {
             rows,
             runs: Runs::OnBoth,
             backings: &[Backing::Tmpfs],
+            needs_disk_alone: false,
             limit: 60,
             run,
         }
@@ -79,6 +82,12 @@ impl Test {
     /// Runs the test once on each of tmpfs, ext4 and xfs.
     pub const fn on_disks_too(mut self) -> Self {
         self.backings = &[Backing::Tmpfs, Backing::Ext4, Backing::Xfs];
+        self
+    }
+
+    /// Sees to it that the disk is not mounted but by the test.
+    pub const fn with_disk_alone(mut self) -> Self {
+        self.needs_disk_alone = true;
         self
     }
 

@@ -44,13 +44,16 @@ pub const TESTS: &[Test] = &[
     Test::new("umount_forced_when_busy", "1.3", forced_when_busy),
     Test::new("umount_expire", "1.3", expire),
     Test::new("umount_by_user", "1.3", by_user),
-    Test::new("umount_releases_layers", "A4 W4", releases_layers).on_disks_too(),
+    Test::new("umount_releases_layers", "A4 W4", releases_layers)
+        .on_disks_too()
+        .with_disk_alone(),
     Test::new(
         "umount_lazy_releases_at_last_close",
         "A4",
         lazy_releases_at_last_close,
     )
-    .on_disks_too(),
+    .on_disks_too()
+    .with_disk_alone(),
     Test::new("umount_with_cached_tree", "L2 L8", with_cached_tree),
     Test::new("umount_layers_unchanged", "F18 1.16", layers_unchanged).on_disks_too(),
     Test::new("umount_with_namespace", "1.3", with_namespace),
