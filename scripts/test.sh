@@ -2,15 +2,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Runs all tests: those of the host by cargo, then those of the guest on the kernel with all checks, and closes with the line
 # "N passed, N failed, N skipped". Failures are printed with what led to them, skips with their reasons.
+# The guests run side by side, as many as there are processors, and memory for them.
 #   FILTER=text    only guest tests whose names hold the text, and no host tests
 #   LEAK_ROUNDS=n  rounds of mounting and loading in the hunt for leaks (default 1000)
+#   GUESTS=n       how many guests run at a time
 
 source "$(dirname "$0")/lib.sh"
 
-passed=0
-failed=0
-skipped=0
 logs=$cache/log
+filter=()
+[[ -z ${FILTER:-} ]] || filter=(--filter "$FILTER")
 
 "$top/scripts/packages.sh" build guest test
 kdir=$("$top/scripts/kdir.sh" test)
@@ -30,9 +31,15 @@ else
 	say "tests: the kernel in $kdir has no kmemleak, so leaks are only found where they are counted"
 fi
 
+# totals NAME BEGUN PASSED FAILED SKIPPED: what a job has to say at its end.
+totals() {
+	echo "$3 $4 $5" >"$results/$1"
+	printf '%-14s %d passed, %d failed, %d skipped (%s)\n' "$1" "$3" "$4" "$5" "$(duration $((SECONDS - $2)))" >&2
+}
+
 # Adds cargo's totals, and lists what failed or was left out.
 host_tests() {
-	local log=$logs/test-host.log status=0 p f s
+	local log=$logs/test-host.log begun=$SECONDS status=0 p f s
 	long "host tests" "$log" "$top/scripts/cargo.sh" test --locked --workspace --no-fail-fast || status=$?
 	read -r p f s < <(awk '/^test result: /{ p += $4; f += $6; s += $8 } END { print p + 0, f + 0, s + 0 }' "$log")
 	if ((status != 0 && f == 0)); then
@@ -40,57 +47,57 @@ host_tests() {
 		f=1
 	fi
 	sed -n -E 's/^test (.*) \.\.\. ignored,? ?(.*)$/skipped: \1: \2/p' "$log" >&2
-	passed=$((passed + p))
-	failed=$((failed + f))
-	skipped=$((skipped + s))
-	printf '%-14s %d passed, %d failed, %d skipped (%s)\n' "host tests" "$p" "$f" "$s" "$(duration "$SECONDS")" >&2
+	totals "host tests" "$begun" "$p" "$f" "$s"
 }
 
-# Reads KTAP from the test program, prints failures (with the diagnostics before them) and skips as they come, shows on a
-# terminal how far it is, and prints at the end: passed, failed, skipped, planned.
+# Reads KTAP from the test program, prints failures (with the diagnostics before them) and skips as they come, keeps in a file
+# how far it is, and prints at the end: passed, failed, skipped, planned. Several run at once, so each prints whole lines.
 ktap() {
-	local label=$1 line p=0 f=0 s=0 planned=0 said=() wipe=
-	[[ ! -t 2 ]] || wipe=$'\r\033[K'
+	local label=$1 line p=0 f=0 s=0 planned=-1 said=''
 	while IFS= read -r line; do
 		case $line in
-		1..*) planned=$((planned + ${line#1..})) ;;
-		'#'*) said+=("$line") ;;
+		1..*) planned=${line#1..} ;;
+		'#'*) said+=$'\n'$line ;;
 		'ok '*'# SKIP'*)
 			s=$((s + 1))
 			line=${line#ok * }
-			say "${wipe}skipped: ${line/ \# SKIP /: }"
-			said=()
+			say "skipped: $label: ${line/ \# SKIP /: }"
+			said=
 			;;
 		'ok '*)
 			p=$((p + 1))
-			said=()
+			said=
 			;;
 		'not ok '*)
 			f=$((f + 1))
-			printf '%s\n' "$wipe${line}" "${said[@]}" >&2
-			said=()
+			say "$label: $line$said"
+			said=
 			;;
 		esac
-		[[ -z $wipe ]] || printf '%s%-14s %d of %d' "$wipe" "$label" $((p + f + s)) "$planned" >&2
+		((planned < 0)) || echo "$((p + f + s)) of $planned" >"$results/.$label"
 	done
-	[[ -z $wipe ]] || printf '%s' "$wipe" >&2
 	echo "$p $f $s $planned"
 }
 
-# guest NAME SECONDS MODULE-FOR-OVERLAY ARGUMENT..: one boot with rovl.ko and the given overlay.ko, running the test program.
+# guest NAME SECONDS MODULE-FOR-OVERLAY RUNNER-ARGUMENT.. -- ARGUMENT..: one boot with rovl.ko and the given overlay.ko, running
+# the test program.
 guest() {
-	local name=$1 limit=$2 overlay=$3 begun=$SECONDS status p f s planned log modules
+	local name=$1 limit=$2 overlay=$3 begun=$SECONDS status p f s planned log=$logs/test-$1.log options=()
 	shift 3
-	modules=(--module "$rovl")
+	while [[ $1 != -- ]]; do
+		options+=("$1")
+		shift
+	done
+	shift
 	# A kernel may have overlayfs built in.
-	[[ ! -f $overlay ]] || modules+=(--module "$overlay")
-	log=$logs/test-$name.log
+	[[ ! -f $overlay ]] || options+=(--module "$overlay")
 	# The program's output is kept as it came, whatever becomes of the guest.
 	{
 		status=0
-		"$runner" --kernel "$bzimage" --kvm "${KVM:-auto}" --timeout "$limit" --log "$log" "${leaks[@]}" \
-			"${modules[@]}" --file "$selftests:/bin/rovl-selftests:755" \
-			--disk "$disks/ext4.img:snapshot" --disk "$disks/xfs.img:snapshot" --mem 2G --cpus 2 -- /bin/rovl-selftests "$@" || status=$?
+		"$runner" --kernel "$bzimage" --kvm "${KVM:-auto}" --timeout "$limit" --log "$log" --module "$rovl" "${options[@]}" \
+			--file "$selftests:/bin/rovl-selftests:755" \
+			--disk "$disks/ext4.img:snapshot" --disk "$disks/xfs.img:snapshot" \
+			--mem 2G --cpus 2 -- /bin/rovl-selftests "$@" || status=$?
 		echo "$status" >"$logs/test-$name.status"
 	} | tee "$logs/test-$name.ktap" | ktap "$name" >"$logs/test-$name.totals"
 	status=$(<"$logs/test-$name.status")
@@ -99,7 +106,7 @@ guest() {
 	if ((p + f + s < planned)); then
 		say "$name: $((planned - p - f - s)) of $planned tests did not report"
 		f=$((planned - p - s))
-	elif ((planned == 0)); then
+	elif ((planned < 0)); then
 		say "$name: no test reported"
 		f=$((f + 1))
 	elif ((status != 0 && f == 0)); then
@@ -107,24 +114,111 @@ guest() {
 		f=1
 	fi
 	((f == 0)) || say "$name: the guest's log is $log, the tests' output is ${log%.log}.ktap"
-	passed=$((passed + p))
-	failed=$((failed + f))
-	skipped=$((skipped + s))
-	printf '%-14s %d passed, %d failed, %d skipped (%s)\n' "$name" "$p" "$f" "$s" "$(duration $((SECONDS - begun)))" >&2
+	totals "$name" "$begun" "$p" "$f" "$s"
 }
 
-filter=()
+# The guests, the longest first. Every test runs under kmemleak once, on rovl.
+names=(rovl overlay leaks drop-in)
+run_guest() {
+	case $1 in
+	rovl) guest rovl 3000 "$stock" "${leaks[@]}" -- --type rovl "${filter[@]}" ;;
+	overlay) guest overlay 3000 "$stock" -- --type overlay "${filter[@]}" ;;
+	# What is looked for here is counted. Unloading a module waits for RCU several times.
+	leaks) guest leaks 2400 "$stock" --append rcupdate.rcu_expedited=1 -- --type rovl --leak-rounds "${LEAK_ROUNDS:-1000}" ;;
+	# The drop-in is the same code under other names, which have nothing to do with where the layers are.
+	drop-in) guest drop-in 1800 "$dropin" -- --type overlay --backing tmpfs "${filter[@]}" ;;
+	esac
+}
+stock=$kdir/fs/overlayfs/overlay.ko
+
+# How many guests this machine can bear.
+guests_at_a_time() {
+	local processors memory
+	if [[ -n ${GUESTS:-} ]]; then
+		echo "$GUESTS"
+		return
+	fi
+	processors=$(nproc)
+	# What a guest of 2 GiB takes with its emulator.
+	memory=$(awk '/^MemAvailable:/ { print int($2 / (2.5 * 1024 * 1024)) }' /proc/meminfo)
+	((processors < memory)) && echo "$processors" || echo "$((memory > 0 ? memory : 1))"
+}
+
+# How far the running guests are, in place on a terminal, else once a minute.
+progress() {
+	local name line='' file
+	for name in "${names[@]}"; do
+		file=$results/.$name
+		if [[ -f $file && ! -f $results/$name ]]; then
+			line+="${line:+, }$name $(<"$file")"
+		fi
+	done
+	if [[ -z $line ]]; then
+		return
+	elif [[ -t 2 ]]; then
+		printf '\r\033[K%-14s %s' tests "$line" >&2
+	elif ((SECONDS - said >= 60)); then
+		said=$SECONDS
+		say "tests          ... $line after $(duration "$SECONDS")"
+	fi
+}
+
+# Each guest has a process group of its own, with all that reads its output.
+running=()
+stop() {
+	local group
+	trap - EXIT INT TERM HUP
+	for group in "${running[@]}"; do
+		kill -TERM -- "-$group" 2>/dev/null || true
+	done
+	wait
+	rm -rf "$results"
+	exit "$1"
+}
+results=$(mktemp -d)
+trap 'stop $?' EXIT
+trap 'stop 129' HUP
+trap 'stop 130' INT
+trap 'stop 143' TERM
+
 if [[ -n ${FILTER:-} ]]; then
-	filter=(--filter "$FILTER")
+	names=(rovl overlay drop-in)
 else
 	host_tests
 fi
-guest behaviour 3000 "$kdir/fs/overlayfs/overlay.ko" --type overlay --type rovl "${filter[@]}"
-# The drop-in is the same code under other names, so the same tests have to pass.
-guest drop-in 1800 "$dropin" --type overlay "${filter[@]}"
-if [[ -z ${FILTER:-} ]]; then
-	guest leaks 2400 "$kdir/fs/overlayfs/overlay.ko" --type rovl --leak-rounds "${LEAK_ROUNDS:-1000}"
-fi
+slots=$(guests_at_a_time)
+waiting=("${names[@]}")
+said=$SECONDS
+while ((${#waiting[@]} + ${#running[@]} > 0)); do
+	while ((${#waiting[@]} > 0 && ${#running[@]} < slots)); do
+		set -m
+		run_guest "${waiting[0]}" &
+		set +m
+		running+=($!)
+		waiting=("${waiting[@]:1}")
+	done
+	pause 1
+	progress
+	alive=()
+	for group in "${running[@]}"; do
+		if kill -0 "$group" 2>/dev/null; then
+			alive+=("$group")
+		fi
+	done
+	running=("${alive[@]}")
+done
+[[ ! -t 2 ]] || printf '\r\033[K' >&2
 
+passed=0 failed=0 skipped=0
+[[ -n ${FILTER:-} ]] || names+=("host tests")
+for name in "${names[@]}"; do
+	# What a job has not lived to say is a failure.
+	read -r p f s < <(cat "$results/$name" 2>/dev/null || echo "0 1 0")
+	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+done
+if ((passed + failed + skipped == 0)); then
+	say "no test has '$FILTER' in its name"
+	failed=1
+fi
 echo "$passed passed, $failed failed, $skipped skipped"
 ((failed == 0))
