@@ -137,7 +137,7 @@ ok "that is said" says "cannot start"
 
 # Whatever ends the runner must end the emulator.
 for signal in INT TERM KILL; do
-    "$runner" --kernel "$kernel" --kvm "${KVM:-auto}" --log "$dir/log" -- sleep "1000.$signal" >/dev/null 2>&1 &
+    "$runner" --kernel "$kernel" --kvm "${KVM:-auto}" --log "$dir/log" -- sleep 1000 >/dev/null 2>&1 &
     pid=$!
     sleep 3
     emulator=$(pgrep -P "$pid" || true)

@@ -39,6 +39,7 @@ const KERNEL_ARGS: &[&str] = &[
     "sysctl.kernel.hung_task_timeout_secs=60",
     "sysctl.kernel.hung_task_panic=1",
     "rcupdate.rcu_cpu_stall_timeout=60",
+    "sysctl.kernel.panic_on_rcu_stall=1",
     // On a busy host the ticks that the kernel tests its timer with come too late, and it panics.
     "no_timer_check",
     // The watchdog of the TSC has one processor wait for another inside an interrupt. The boot stops
@@ -143,13 +144,15 @@ impl Machine<'_> {
 
     fn kernel_args(&self) -> String {
         // The detector slows every allocation down, and its scans of its own accord would come at
-        // any time.
-        let kmemleak = if self.kmemleak {
-            "kmemleak=on"
+        // any time. For the search, slab caches must be in debug mode: otherwise a processor's
+        // arrays of free objects still hold the addresses of those that it handed out last, and
+        // the newest leaks pass for referenced.
+        let kmemleak: &[&str] = if self.kmemleak {
+            &["kmemleak=on", "slab_debug=F"]
         } else {
-            "kmemleak=off"
+            &["kmemleak=off"]
         };
-        let own = KERNEL_ARGS.iter().copied().chain([kmemleak]);
+        let own = KERNEL_ARGS.iter().chain(kmemleak).copied();
         own.chain(self.append.iter().map(String::as_str))
             .collect::<Vec<_>>()
             .join(" ")
@@ -285,5 +288,60 @@ impl Drop for Guest {
     fn drop(&mut self) {
         // The death signal remains for what fails here.
         let _ = self.kill();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine(append: &[String], kmemleak: bool) -> Machine<'_> {
+        Machine {
+            qemu: Path::new("qemu"),
+            kernel: Path::new("bzImage"),
+            kvm: false,
+            mem: Size(1 << 30),
+            cpus: 2,
+            disks: &[],
+            scratch: &[],
+            out: None,
+            append,
+            kmemleak,
+            interactive: false,
+        }
+    }
+
+    #[test]
+    fn the_callers_kernel_arguments_come_last() {
+        let append = ["panic=0".to_owned(), "a b".to_owned()];
+        let args = machine(&append, false).kernel_args();
+        assert!(args.starts_with("console=ttyS0"));
+        assert!(args.ends_with("kmemleak=off panic=0 a b"));
+    }
+
+    #[test]
+    fn the_hunt_for_leaks_has_its_own_arguments() {
+        assert!(machine(&[], true)
+            .kernel_args()
+            .ends_with("kmemleak=on slab_debug=F"));
+    }
+
+    #[test]
+    fn paths_are_values_for_qemu() {
+        for (path, value) in [
+            ("/a/b.img", "/a/b.img"),
+            ("/a,b/c:d", "/a,,b/c:d"),
+            ("nbd:x", "./nbd:x"),
+            ("./a:b", "./a:b"),
+        ] {
+            assert_eq!(escape(Path::new(path)).unwrap(), value);
+        }
+    }
+
+    #[test]
+    fn a_lent_file_can_be_opened_again() {
+        let file = anonymous_file().unwrap();
+        std::fs::write(lend(&file).unwrap(), "text").unwrap();
+        assert_eq!(Tail::new(file).read().unwrap(), b"text");
     }
 }
