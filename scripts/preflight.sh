@@ -35,7 +35,24 @@ fi
 config_value() {
 	sed -n "s/^$1=//p" "$config" | tr -d '"'
 }
+# The option that a person can set, to have the other one set.
+asked_by() {
+	case $1 in
+	FS_POSIX_ACL) echo "CONFIG_TMPFS_POSIX_ACL or that of another filesystem" ;;
+	*) echo "CONFIG_OVERLAY_FS" ;;
+	esac
+}
 [[ $(config_value CONFIG_MODULES) == y ]] || die "the kernel in $kdir was built without CONFIG_MODULES, so it loads none: set it and build that kernel again"
+
+# What the module calls is compiled into a kernel only if something asks for it.
+while read -r option what; do
+	[[ $(config_value "CONFIG_$option") == [ym] ]] ||
+		die "the kernel in $kdir was built without CONFIG_$option, from which rovl needs $what: set $(asked_by "$option") and build that kernel again"
+done <<-END
+	FS_POSIX_ACL its access control lists
+	FS_STACK its backing files
+	EXPORTFS its file handles
+END
 
 # (These two say themselves what is wrong.)
 rust=$("$top/scripts/rust.sh" --for "$kdir")
