@@ -4,7 +4,7 @@
 # Kbuild does not read this file: its rules for the module are in Kbuild.
 
 # Knobs reach the scripts by the environment; an empty one counts as not given.
-export TYPE KDIR KERNEL KERNEL_TARBALL KERNEL_SHA256 LLVM KVM V ROVL_NO_INSTALL FILTER LEAK_ROUNDS FUZZ_SECONDS INSTALL_MOD_PATH
+export TYPE KDIR KERNEL KERNEL_TARBALL KERNEL_SHA256 LLVM KVM V ROVL_NO_INSTALL FILTER LEAK_ROUNDS GUESTS FUZZ_SECONDS INSTALL_MOD_PATH
 
 # A finished file appears under its name at once or not at all.
 deliver = cp "$$ko" $@.new && mv $@.new $@
@@ -28,7 +28,7 @@ run: ## mount a real Debian tree in three layers in the guest, and work in it [T
 	@scripts/run.sh
 
 .PHONY: test
-test: ## all tests: host, guest, drop-in, leaks [FILTER=text] [LEAK_ROUNDS=n]
+test: ## run all tests: on the host, in the guest, on the drop-in, for leaks [FILTER=text] [LEAK_ROUNDS=n] [GUESTS=n]
 	@scripts/test.sh
 
 .PHONY: fuzz
@@ -36,15 +36,15 @@ fuzz: ## fuzz the parsers of src/model [TARGET=name] [FUZZ_SECONDS=n]
 	@scripts/fuzz.sh $(TARGET)
 
 .PHONY: check
-check: ## formatting, lints, warnings, the unsafe wall, imports, host tests of src/model
+check: ## check formatting, lints, warnings, the wall around unsafe code, imports; host tests of src/model
 	@scripts/check.sh
 
 .PHONY: shell
-shell: ## a shell in the guest, with rovl loaded and a sample overlay mounted
+shell: ## open a shell in the guest, with rovl loaded and a sample overlay mounted
 	@scripts/shell.sh
 
 .PHONY: doc
-doc: ## the module's documentation, in build/doc
+doc: ## write the module's documentation to build/doc/rovl
 	@scripts/doc.sh
 
 .PHONY: fmt
@@ -52,19 +52,19 @@ fmt: ## format all Rust
 	@scripts/format.sh
 
 .PHONY: install
-install: ## both modules into updates/ of the running kernel [INSTALL_MOD_PATH=folder]
+install: ## put both modules into updates/ of the running kernel [INSTALL_MOD_PATH=folder]
 	@scripts/install.sh
 
 .PHONY: uninstall
-uninstall: ## takes them away again
+uninstall: ## take them away again [INSTALL_MOD_PATH=folder]
 	@scripts/install.sh --remove
 
 .PHONY: rust-analyzer
-rust-analyzer: ## rust-project.json, by which editors understand the module
+rust-analyzer: ## write rust-project.json, by which editors understand the module
 	@scripts/rust-analyzer.sh
 
 .PHONY: kernel
-kernel: ## only the kernel that KERNEL= names
+kernel: ## build only the kernel, bench or the one that KERNEL= names
 	@scripts/kdir.sh bench
 
 .PHONY: clean
@@ -76,7 +76,7 @@ distclean: clean ## remove the cache as well: kernels, images, tools
 	rm -rf "$${XDG_CACHE_HOME:-$$HOME/.cache}/rovl"
 
 .PHONY: help
-help: ## this list
+help: ## show this list
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 	@printf '\nKnobs, as in make test KDIR=/path:\n'
 	@printf '  %-22s %s\n' \
@@ -84,7 +84,13 @@ help: ## this list
 		KERNEL=test\|bench 'our kernel to build against, with all checks or with none (default: what the target needs)' \
 		KERNEL_TARBALL= 'the kernel source to take instead of fetching it; KERNEL_SHA256= to verify it by' \
 		LLVM=-N 'the LLVM to build with (default: the newest of 19 and later; or the one that built KDIR)' \
+		FILTER=text 'make test runs only guest tests whose names hold the text' \
+		GUESTS=n 'how many guests make test runs at a time (default: as many as processors and memory allow)' \
+		LEAK_ROUNDS=n 'how often make test mounts and loads in its hunt for leaks (default: 1000)' \
+		TARGET=name 'the only target that make fuzz runs (default: all)' \
 		FUZZ_SECONDS=n 'how long make fuzz runs each of its targets (default: 30)' \
+		TYPE= 'what make run mounts: rovl (the default), dropin or overlay' \
+		INSTALL_MOD_PATH= 'the folder below which make install puts the modules (default: /)' \
 		KVM=auto\|on\|off 'whether the guest uses KVM (default: auto, when a trial guest boots with it)' \
 		ROVL_NO_INSTALL=1 'install no packages; say what is missing' \
 		XDG_CACHE_HOME= 'where the cache is (default: ~/.cache); it is called rovl' \
