@@ -32,4 +32,5 @@ if [[ ! -d $out ]]; then
 else
 	in_place disks "ext4 and xfs, made before"
 fi
+used "$out"
 echo "$out"

@@ -68,6 +68,7 @@ id=$(
 out=$cache/images/$codename-$id
 
 if [[ -f $out/layers.ext4 ]]; then
+	used "$out"
 	in_place images "$codename in three layers, made before"
 	echo "$out"
 	exit 0
@@ -122,5 +123,6 @@ fallocate --dig-holes "$unfinished/layers.ext4" 2>/dev/null || true
 (cd "$unfinished" && sha256sum layers.ext4 >sum)
 sync -f "$unfinished"
 mv -T "$unfinished" "$out"
+used "$out"
 did images "$codename in three layers, $(wc -l <"$out/packages") packages, $(du -m "$out/layers.ext4" | cut -f1) MB"
 echo "$out"

@@ -38,6 +38,7 @@ id=$(
 out=$cache/kernel/$name-$id
 
 if [[ -f $out/.complete && -z $configure_only ]]; then
+	used "$out"
 	in_place "kernel $name" "$(<"$out/.complete")"
 	echo "$out"
 	exit 0
@@ -118,5 +119,6 @@ version=$(<"$out/include/config/kernel.release")
 sync -f "$out"
 echo "$version, $(grep -c -E '^ +(CC|AS|RUSTC|LD|AR) ' "$log") steps, built in $(duration "$SECONDS")" >"$out/.complete.new"
 mv "$out/.complete.new" "$out/.complete"
+used "$out"
 did "kernel $name" "$version built"
 echo "$out"

@@ -44,6 +44,7 @@ from_tarball() {
 	fi
 	local name=tarball-${sum:0:16}
 	if [[ -d $store/$name ]]; then
+		used "$store/$name"
 		in_place kernel-source "$(<"$store/$name/.rovl-origin"), in the cache"
 		echo "$store/$name"
 		return
@@ -57,6 +58,7 @@ from_cache() {
 	local folder
 	folder=$(find "$store" -mindepth 1 -maxdepth 1 -type d \( -name 'kernel.org-*' -o -name 'package-*' \) | sort -V | tail -n 1)
 	[[ -n $folder ]] || return 1
+	used "$folder"
 	in_place kernel-source "$(<"$folder/.rovl-origin"), in the cache"
 	echo "$folder"
 }

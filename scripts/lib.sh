@@ -188,6 +188,13 @@ kbuild() {
 		"KERNELRELEASE=$(<"$kdir/include/config/kernel.release")" ${verbose:+"$verbose"} "-j$(nproc)" "$@" >&2
 }
 
+# used FOLDER: one of several in the cache of which each serves one purpose until what makes it changes. Notes that it is in
+# use, and removes those beside it that were not for a month.
+used() {
+	touch "$1"
+	find "${1%/*}" -mindepth 1 -maxdepth 1 -not -path "$1" -mtime +30 -exec rm -rf {} +
+}
+
 # Holds the lock until the script ends. Children inherit it, so that a compiler that outlives an interrupted script still
 # keeps others out of its output.
 lock() {
@@ -206,9 +213,9 @@ fetch() {
 		mv "$2.part" "$2"
 }
 
-# The number of finished build steps in a log of make or cargo.
+# The number of finished steps in a log of make, cargo, apt or mmdebstrap.
 steps_in() {
-	grep -c -E '^ +[A-Z][A-Za-z]+ |^(Get:[0-9]|Unpacking |Setting up )' "$1" 2>/dev/null || true
+	grep -c -E '^ +[A-Z][A-Za-z]+ |^(Get:[0-9]|Unpacking |Setting up |I: |layers: )' "$1" 2>/dev/null || true
 }
 
 # Waits without a child process: a sleep left behind would hold the locks and the output of a script that is gone.
@@ -219,7 +226,7 @@ pause() {
 # Reports on a long command, in place on a terminal, else by one line a minute, until it is killed or the script is gone: an
 # interrupt from the terminal does not reach what runs in the background.
 watch_log() {
-	local label=$1 log=$2 begun=$SECONDS every=60 start='' end=$'\n' said=0 now
+	local label=$1 log=$2 begun=$SECONDS every=60 start='' end=$'\n' said=0 now steps
 	trap - EXIT
 	if [[ -t 2 ]]; then
 		every=1 start=$'\r\033[K' end=''
@@ -228,7 +235,10 @@ watch_log() {
 		now=$((SECONDS - begun))
 		if ((now - said >= every)); then
 			said=$now
-			printf '%s%-14s ... %s steps after %s%s' "$start" "$label" "$(steps_in "$log")" "$(duration "$now")" "$end" >&2
+			# Not every command tells what it does.
+			steps=$(steps_in "$log")
+			((steps > 0)) && steps="$steps steps after" || steps="for"
+			printf '%s%-14s ... %s %s%s' "$start" "$label" "$steps" "$(duration "$now")" "$end" >&2
 		fi
 	done
 }

@@ -27,6 +27,7 @@ shift
 "$top/scripts/preflight.sh" "$kdir"
 kdir=$(realpath "$kdir")
 tools_for "$kdir"
+[[ $kdir != "$cache"/kernel/* ]] || used "$kdir"
 release=$(<"$kdir/include/config/kernel.release")
 objects=$top/build/$flavour$variant-$(echo "$kdir $release" | key)
 mkdir -p "$objects"
