@@ -96,7 +96,7 @@ guest() {
 		status=0
 		"$runner" --kernel "$bzimage" --kvm "${KVM:-auto}" --timeout "$limit" --log "$log" --module "$rovl" "${options[@]}" \
 			--file "$selftests:/bin/rovl-selftests:755" \
-			--disk "$disks/ext4.img:snapshot" --disk "$disks/xfs.img:snapshot" \
+			--disk "$disks/ext4.img:snapshot" --disk "$disks/xfs.img:snapshot" --out "$results/out-$name" \
 			--mem 2G --cpus 2 -- /bin/rovl-selftests "$@" || status=$?
 		echo "$status" >"$logs/test-$name.status"
 	} | tee "$logs/test-$name.ktap" | ktap "$name" >"$logs/test-$name.totals"

@@ -299,12 +299,14 @@ fn resolve(instance: &Instance, node: &Node, listing: &mut Listing) -> Result {
             continue;
         };
         let state = match entry.state {
-            State::Unchecked if is_hidden_by_xattr(instance, node, &entry)? => State::Whiteout,
+            State::Unchecked if settled(is_hidden_by_xattr(instance, node, &entry), false)? => {
+                State::Whiteout
+            }
             State::Unchecked => State::Shown,
             state => state,
         };
         let number = match state {
-            State::Shown => resolved_number(instance, node, &entry)?,
+            State::Shown => settled(resolved_number(instance, node, &entry), Some(entry.ino))?,
             _ => Some(entry.ino),
         };
         match number {
@@ -318,6 +320,15 @@ fn resolve(instance: &Instance, node: &Node, listing: &mut Listing) -> Result {
         listing.set_state(position, state);
     }
     Ok(())
+}
+
+/// One bad object must not keep the others from being listed: it is listed as on its layer, and `stat(2)`
+/// says what is wrong with it. (C: `ovl_cache_update` fails once, and leaves it out from then on.)
+fn settled<T>(found: Result<T>, otherwise: T) -> Result<T> {
+    match found {
+        Err(e) if e != EINTR && e != ENOMEM => Ok(otherwise),
+        found => found,
+    }
 }
 
 /// The number that is to be listed for the entry, or `None` if there is no such name any more.

@@ -3,6 +3,7 @@
 //! The tests, one file per subject.
 
 mod acl;
+mod bad_input;
 mod casefold;
 mod exec;
 mod file_io;
@@ -70,5 +71,6 @@ pub const ALL: &[&[Test]] = &[
     acl::TESTS,
     fileattr::TESTS,
     file_io::TESTS,
+    bad_input::TESTS,
     module::TESTS,
 ];
