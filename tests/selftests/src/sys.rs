@@ -255,6 +255,13 @@ pub fn fork() -> SysResult<Option<Pid>> {
     }
 }
 
+/// Gives the process, which has one thread, user and mount namespaces of its own.
+pub fn unshare_user() -> SysResult<()> {
+    let flags = UnshareFlags::NEWUSER | UnshareFlags::NEWNS;
+    // SAFETY: no file descriptor table is unshared, which is what makes this call unsafe.
+    unsafe { rustix::thread::unshare_unsafe(flags) }
+}
+
 /// A mapping of a file, for reading.
 pub struct Mapping {
     address: *mut std::ffi::c_void,

@@ -2,6 +2,7 @@
 
 //! Layers in whose directories case does not count.
 
+use std::ffi::CStr;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -29,6 +30,9 @@ pub const TESTS: &[Test] = &[
     Test::new("casefold_directory_that_differs", "L9", differing_child),
     Test::new("casefold_layers_must_agree", "E3 L9", mixed_layers),
     Test::new("casefold_capable_but_off", "L9", capable_but_off),
+    Test::new("casefold_encodings_must_agree", "E17 L9", encodings),
+    Test::new("casefold_strict_encoding", "E17 L9", strict_encoding),
+    Test::new("casefold_name_of_nothing", "L9 R2", name_of_nothing),
 ];
 
 /// `FS_CASEFOLD_FL`.
@@ -36,8 +40,11 @@ const CASEFOLD: IFlags = IFlags::from_bits_retain(0x4000_0000);
 
 /// Mounts a tmpfs that can fold case.
 fn tmpfs(fx: &Fixture, name: &str) -> Result<PathBuf> {
+    tmpfs_with(fx, name, c"mode=755,casefold=utf8-12.1.0")
+}
+
+fn tmpfs_with(fx: &Fixture, name: &str, options: &CStr) -> Result<PathBuf> {
     let path = fx.place(name)?;
-    let options = c"mode=755,casefold=utf8-12.1.0";
     match mount("tmpfs", &path, "tmpfs", MountFlags::empty(), options) {
         Err(Errno::INVAL) => return Err(Failure::skip("tmpfs cannot fold case here")),
         other => other.context("mount tmpfs")?,
@@ -153,4 +160,34 @@ fn capable_but_off(fx: &Fixture) -> Result {
     expect::content(ov.join("name"), "bottom")?;
     expect::absent(ov.join("NAME"))?;
     check::errno("child", sys::lstat(ov.join("folding")), Errno::REMOTE)
+}
+
+/// Layers that fold case by different versions of Unicode cannot be merged.
+fn encodings(fx: &Fixture) -> Result {
+    let new = tmpfs(fx, "new")?;
+    let old = tmpfs_with(fx, "old", c"mode=755,casefold=utf8-11.0.0")?;
+    let (top, bottom) = (layer(&new, "top")?, layer(&old, "bottom")?);
+    let options = Options::new().lowers(&[&top, &bottom]);
+    check::errno("mount", fx.mount(&options), Errno::INVAL)
+}
+
+/// Names that are no UTF-8 are refused there, and overlays would have to.
+fn strict_encoding(fx: &Fixture) -> Result {
+    let strict = c"mode=755,casefold=utf8-12.1.0,strict_encoding";
+    let parent = tmpfs_with(fx, "strict", strict)?;
+    let (top, bottom) = (layer(&parent, "top")?, layer(&parent, "bottom")?);
+    let options = Options::new().lowers(&[&top, &bottom]);
+    check::errno("mount", fx.mount(&options), Errno::INVAL)
+}
+
+/// Some names fold to nothing. Lookups take them all for the same name, and listings take each as it is.
+fn name_of_nothing(fx: &Fixture) -> Result {
+    let (top, bottom) = pair(fx)?;
+    let (hyphen, joiner) = ("\u{ad}", "\u{200d}");
+    top.file(hyphen, "top")?.file("a", "")?;
+    bottom.file(joiner, "bottom")?.file("b", "")?;
+    let ov = fx.lowers(&[&top, &bottom])?;
+    check::equal("names", sys::names(ov.path())?.len(), 4)?;
+    expect::content(ov.join(hyphen), "top")?;
+    expect::content(ov.join(joiner), "top")
 }

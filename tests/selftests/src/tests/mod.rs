@@ -18,6 +18,7 @@ mod mount_api;
 mod mount_errors;
 mod mount_options;
 mod mount_setup;
+mod mount_state;
 mod names;
 mod numbers;
 mod open;
@@ -72,5 +73,6 @@ pub const ALL: &[&[Test]] = &[
     fileattr::TESTS,
     file_io::TESTS,
     bad_input::TESTS,
+    mount_state::TESTS,
     module::TESTS,
 ];
