@@ -10,6 +10,8 @@
 //! `bindings` (generated), `vfs` (safe faces of the kernel's objects, the only place with unsafe code),
 //! `model` (pure rules and formats), `overlay` (what an overlay does) and `ops` (the VFS's callbacks).
 
+#![allow(dead_code, reason = "the parts that write come one by one")]
+
 use kernel::prelude::*;
 
 mod bindings;

@@ -10,7 +10,8 @@ use crate::{
     model::lowerdir,
     overlay::{
         fs::Overlay,
-        setup::Options, //
+        setup::Options,
+        sync, //
     },
     vfs::{
         context::{
@@ -46,12 +47,13 @@ impl MountContext for Options {
         rest.map(|_| option.len())
     }
 
-    fn reconfigure(_sb: &SuperBlock<Overlay>, read_only: bool) -> Result {
-        // TODO: Nothing can be written yet, so it has to stay as it is.
-        if read_only {
-            Ok(())
-        } else {
-            Err(EROFS)
+    fn reconfigure(sb: &SuperBlock<Overlay>, read_only: bool) -> Result {
+        if !read_only {
+            return sb.data().writable().map(|_| ());
         }
+        if sb.is_read_only() {
+            return Ok(());
+        }
+        sync::before_read_only(sb.data())
     }
 }

@@ -9,7 +9,8 @@ use kernel::prelude::*;
 use crate::{
     overlay::{
         attr,
-        fs::Overlay, //
+        fs::Overlay,
+        sync, //
     },
     vfs::{
         attr::StatFs,
@@ -27,6 +28,10 @@ impl SuperOps for Ops {
 
     fn statfs(sb: &SuperBlock<Overlay>, stat: &mut StatFs) -> Result {
         attr::statfs(sb.data(), stat)
+    }
+
+    fn sync(sb: &SuperBlock<Overlay>) -> Result {
+        sync::filesystem(sb.data())
     }
 
     fn reclaimable(sb: &SuperBlock<Overlay>) -> usize {

@@ -57,6 +57,17 @@ pub(crate) fn getattr(
     Ok(())
 }
 
+/// Takes over the mode, owner, times and size of the object below, after it may have changed.
+/// (C: `ovl_copyattr`.)
+///
+/// The number of links is not among them: it is kept by those who make and remove names.
+pub(crate) fn refresh(inode: &Inode<Overlay>) {
+    let layers = inode.superblock().data().layers();
+    if let Some(real) = inode.node().real(layers) {
+        inode.copy_attributes(&real);
+    }
+}
+
 /// Checks the mounter's right to do what `access` says with the object below. The caller has checked the
 /// task's right to do it with the inode of the overlay.
 ///

@@ -69,6 +69,12 @@ impl Place {
         self.evict();
     }
 
+    /// Empties the place, since the directory has changed.
+    pub(super) fn empty(&self) {
+        let listing = self.listing.lock().take();
+        self.uncount(listing);
+    }
+
     /// Empties the place unless somebody is at work on it. Returns how many pages that frees.
     fn evict(&self) -> usize {
         let listing = self.listing.try_lock().and_then(|mut kept| kept.take());

@@ -18,9 +18,14 @@ use super::{
     cache::ListingCache,
     casefold::Case,
     identity::Id,
-    layer::Layers,
+    layer::{
+        Layer,
+        Layers, //
+    },
+    node::Node,
     number::NumberSpace,
     options::defaults,
+    probe::Abilities,
     trap::Traps,
     workdir::WorkDir, //
 };
@@ -35,9 +40,13 @@ use crate::{
     },
     vfs::{
         cred::Override,
+        dentry::Dentry,
+        dirop::WriteAccess,
         exclusive::ExclusiveUse,
+        features::ErrorCursor,
         random,
-        seq::OptionWriter, //
+        seq::OptionWriter,
+        AnyFs, //
     }, //
 };
 
@@ -83,8 +92,7 @@ pub(super) struct Parts {
 /// The mounts in `layers` keep the filesystems below alive, so that what else holds on to those comes
 /// before them, to be dropped first.
 pub(crate) struct Instance {
-    /// Nothing is prepared in it yet.
-    _work: Option<WorkDir>,
+    work: Option<WorkDir>,
     /// Upper, which no other overlay may use; `None` if another one does, or there is no upper.
     _upper_use: Option<ExclusiveUse>,
     traps: Traps,
@@ -97,6 +105,8 @@ pub(crate) struct Instance {
     seed: Seed,
     numbers: NumberSpace,
     case: Case,
+    /// Where the record of upper's errors in writing stood when the overlay was mounted.
+    errors: Option<ErrorCursor>,
 }
 
 impl Instance {
@@ -108,8 +118,10 @@ impl Instance {
     pub(super) fn new(parts: Parts, paths: Paths, mounter: ARef<Credential>) -> Result<Self> {
         let numbers = NumberSpace::new(parts.options.xino, &parts.layers);
         let case = Case::of(parts.layers.top()?.root());
+        let upper = parts.layers.upper();
+        let errors = upper.map(|layer| layer.mount().superblock().error_cursor());
         Ok(Self {
-            _work: parts.work,
+            work: parts.work,
             _upper_use: parts.upper_use,
             traps: parts.traps,
             layers: parts.layers,
@@ -121,7 +133,36 @@ impl Instance {
             seed: Seed::new(random::number(), random::number()),
             numbers,
             case,
+            errors,
         })
+    }
+
+    /// What it takes to change something.
+    ///
+    /// # Errors
+    ///
+    /// `EROFS` if there is no upper layer, or nothing can be prepared for it.
+    #[inline]
+    pub(crate) fn writable(&self) -> Result<Writable<'_>> {
+        let prepared = self.work.as_ref().and_then(WorkDir::prepared);
+        let prepared = prepared.ok_or(EROFS)?;
+        Ok(Writable {
+            layer: self.layers.upper().ok_or(EROFS)?,
+            work: &prepared.dir,
+            abilities: &prepared.abilities,
+        })
+    }
+
+    /// Checks that nothing failed to be written to upper since the overlay was mounted.
+    ///
+    /// # Errors
+    ///
+    /// The last error.
+    pub(super) fn check_upper_errors(&self) -> Result {
+        match (self.layers.upper(), self.errors) {
+            (Some(upper), Some(since)) => upper.mount().superblock().check_errors_since(since),
+            _ => Ok(()),
+        }
     }
 
     /// The layers.
@@ -218,6 +259,37 @@ impl Instance {
     /// The key of the hash of names in listings.
     pub(super) fn seed(&self) -> Seed {
         self.seed
+    }
+}
+
+/// The part of an overlay that changes are made in.
+#[derive(Clone, Copy)]
+pub(crate) struct Writable<'a> {
+    /// The upper layer.
+    pub(super) layer: &'a Layer,
+    /// Where objects are prepared before they appear in the upper layer. On the same mount.
+    pub(super) work: &'a Dentry<AnyFs>,
+    /// What the filesystem of both can do.
+    pub(super) abilities: &'a Abilities,
+}
+
+impl<'a> Writable<'a> {
+    /// Asks for the right to change the upper layer. No data is to be copied while it is held.
+    ///
+    /// # Errors
+    ///
+    /// `EROFS` if its filesystem has become read-only.
+    pub(super) fn access(&self) -> Result<WriteAccess<'a>> {
+        self.layer.mount().want_write()
+    }
+
+    /// The object that `node` stands for in the upper layer.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` if it was not copied up, which should have been seen to.
+    pub(super) fn upper<'n>(&self, node: &'n Node) -> Result<&'n Dentry<AnyFs>> {
+        node.upper().ok_or(EIO)
     }
 }
 

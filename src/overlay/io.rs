@@ -12,7 +12,13 @@ use kernel::{
     sync::aref::ARef, //
 };
 
-use super::fs::Overlay;
+use super::{
+    copy_up::{
+        copy_up,
+        copy_up_truncated, //
+    },
+    fs::Overlay,
+};
 use crate::vfs::{
     file::{
         File,
@@ -29,6 +35,12 @@ use crate::vfs::{
 /// What the layer's filesystem says.
 pub(crate) fn open(inode: &Inode<Overlay>, file: &File<Overlay>) -> Result<ARef<LayerFile>> {
     let instance = inode.superblock().data();
+    let flags = file.flags();
+    if flags.truncates() {
+        copy_up_truncated(file.dentry())?;
+    } else if flags.writes() {
+        copy_up(file.dentry())?;
+    }
     file.forget_creation_flags();
     let real = inode.node().real(instance.layers()).ok_or(EIO)?;
     LayerFile::open_for(file, &real, instance.mounter())

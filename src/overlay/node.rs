@@ -8,12 +8,15 @@
 //! those of the one below; lockdep has classes for each depth.
 //!
 //! 1. the inode's `i_rwsem`, taken by the VFS;
-//! 2. the lock of the place of its listing (`cache`);
-//! 3. the instance's list of all such places;
-//! 4. locks of the layers' filesystems.
+//! 2. the lock of its node, by [`Node::lock`], never those of two inodes at once;
+//! 3. the lock of the place of its listing (`cache`);
+//! 4. the instance's list of all such places;
+//! 5. write access to upper, which is given back before a lock further out is taken;
+//! 6. locks of the layers' filesystems.
 //!
-//! The second is held while a directory of the layers is read, and memory is allocated. Whoever may run
-//! on behalf of an allocation only tries to take the second and the third.
+//! The second is held while an object is copied up, which may take long, and while its names are
+//! counted. The third is held while a directory of the layers is read, and memory is allocated. Whoever
+//! may run on behalf of an allocation only tries to take the third and the fourth.
 
 #![forbid(unsafe_code)]
 
@@ -21,6 +24,14 @@ use kernel::{
     prelude::*,
     sync::{
         aref::ARef,
+        atomic::{
+            ordering::{
+                Acquire,
+                Full,
+                Relaxed, //
+            },
+            Atomic, //
+        },
         Arc,
         SetOnce, //
     },
@@ -49,6 +60,10 @@ use crate::vfs::{
     self,
     dentry::Dentry,
     inode::Inode,
+    lock::{
+        NodeLock,
+        NodeLocked, //
+    },
     path::PathRef,
     slot::Slot,
     AnyFs, //
@@ -83,12 +98,64 @@ pub(super) enum KeptBy {
     Other,
 }
 
-/// The objects that an inode stands for. Set once, when the inode is made.
+/// What is known of a directory, as bits that are only ever set.
+struct DirState(Atomic<u32>);
+
+impl DirState {
+    const MERGED: u32 = 1 << 0;
+    const WITH_XATTRS: u32 = 1 << 1;
+    const LOOK_UP: u32 = 1 << 2;
+    const IMPURE: u32 = 1 << 3;
+
+    fn new(kind: DirKind, numbers: Numbers) -> Self {
+        let kind = match kind {
+            DirKind::Plain => 0,
+            DirKind::Merged => Self::MERGED,
+            DirKind::MergedWithXattrs => Self::MERGED | Self::WITH_XATTRS,
+        };
+        let numbers = match numbers {
+            Numbers::AsListed => 0,
+            Numbers::LookUp => Self::LOOK_UP | Self::IMPURE,
+        };
+        Self(Atomic::new(kind | numbers))
+    }
+
+    fn has(&self, bits: u32) -> bool {
+        self.0.load(Acquire) & bits != 0
+    }
+
+    fn set(&self, bits: u32) {
+        let mut old = self.0.load(Relaxed);
+        while let Err(now) = self.0.cmpxchg(old, old | bits, Full) {
+            old = now;
+        }
+    }
+
+    fn kind(&self) -> DirKind {
+        if self.has(Self::WITH_XATTRS) {
+            DirKind::MergedWithXattrs
+        } else if self.has(Self::MERGED) {
+            DirKind::Merged
+        } else {
+            DirKind::Plain
+        }
+    }
+
+    fn numbers(&self) -> Numbers {
+        if self.has(Self::LOOK_UP) {
+            Numbers::LookUp
+        } else {
+            Numbers::AsListed
+        }
+    }
+}
+
+/// The objects that an inode stands for. Set once, when the inode is made; only the upper one may come
+/// later.
 pub(super) struct Objects {
     upper: Slot<Dentry<AnyFs>>,
     lower: LowerStack,
-    kind: DirKind,
-    numbers: Numbers,
+    dir: DirState,
     kept_by: KeptBy,
 }
 
@@ -103,8 +170,7 @@ impl Objects {
         Self {
             upper: Slot::new(upper),
             lower,
-            kind,
-            numbers,
+            dir: DirState::new(kind, numbers),
             kept_by: KeptBy::Other,
         }
     }
@@ -128,6 +194,11 @@ pub(crate) struct Node {
     objects: SetOnce<Objects>,
     /// Where the merged listing of a directory is kept, once somebody has read it.
     listing: SetOnce<Arc<Place>>,
+    /// How often the names in the directory have changed.
+    version: Atomic<u64>,
+    /// Held while the object is copied up, and while its names are counted.
+    #[pin]
+    lock: NodeLock,
     /// How deep the instance is stacked.
     depth: u32,
 }
@@ -139,6 +210,8 @@ impl vfs::inode::Node for Node {
         pin_init!(Self {
             objects: SetOnce::new(),
             listing: SetOnce::new(),
+            version: Atomic::new(0),
+            lock <- NodeLock::new(depth),
             depth,
         })
     }
@@ -158,6 +231,72 @@ impl Node {
     pub(super) fn set(&self, objects: Objects) {
         let taken = self.objects.populate(objects);
         debug_assert!(taken);
+    }
+
+    /// Keeps others from copying the object up, and from changing how many names it has.
+    pub(super) fn lock(&self) -> NodeLocked<'_> {
+        self.lock.lock()
+    }
+
+    /// As [`Node::lock`], unless a signal comes first.
+    ///
+    /// # Errors
+    ///
+    /// `EINTR`.
+    pub(super) fn lock_interruptible(&self) -> Result<NodeLocked<'_>> {
+        self.lock.lock_interruptible()
+    }
+
+    /// Says that the object is now also, or only, in upper, as `upper`. From here on everybody uses that
+    /// one. `_held` is the lock of this node.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` if there is an upper object already, which cannot be.
+    pub(super) fn set_upper(&self, upper: ARef<Dentry<AnyFs>>, _held: &NodeLocked<'_>) -> Result {
+        let objects = self.objects.as_ref().ok_or(EIO)?;
+        // Before the object can be seen: names may now come to it, and whiteouts.
+        if upper.can_lookup() {
+            objects.dir.set(DirState::MERGED);
+        }
+        objects.upper.fill(upper).map_err(|_| EIO)
+    }
+
+    /// Whether the directory in upper is known to be marked as one in which something was copied up, or
+    /// renamed (X4).
+    pub(super) fn is_impure(&self) -> bool {
+        self.objects
+            .as_ref()
+            .is_some_and(|objects| objects.dir.has(DirState::IMPURE))
+    }
+
+    /// Says that the directory in upper is marked so. With `numbers` the numbers that it lists are not
+    /// those that are shown, from now on.
+    pub(super) fn set_impure(&self, numbers: Numbers) {
+        let Some(objects) = self.objects.as_ref() else {
+            return;
+        };
+        objects.dir.set(match numbers {
+            Numbers::AsListed => DirState::IMPURE,
+            Numbers::LookUp => DirState::IMPURE | DirState::LOOK_UP | DirState::MERGED,
+        });
+    }
+
+    /// Says that a name in the directory has come, gone, or stands for something else. A listing that
+    /// somebody reads stays as it is; the next one is made anew.
+    ///
+    /// The directory is locked, so that nobody makes a listing meanwhile.
+    pub(crate) fn changed(&self) {
+        // The lock of the directory orders this.
+        self.version.add(1, Relaxed);
+        if let Some(place) = self.listing.as_ref() {
+            place.empty();
+        }
+    }
+
+    /// How often the names in the directory have changed. The directory is locked.
+    pub(super) fn version(&self) -> u64 {
+        self.version.load(Relaxed)
     }
 
     /// The object in upper.
@@ -191,14 +330,14 @@ impl Node {
     pub(crate) fn dir_kind(&self) -> DirKind {
         self.objects
             .as_ref()
-            .map_or(DirKind::Plain, |objects| objects.kind)
+            .map_or(DirKind::Plain, |objects| objects.dir.kind())
     }
 
     /// Whether the numbers that upper lists have to be looked up.
     pub(super) fn numbers(&self) -> Numbers {
         self.objects
             .as_ref()
-            .map_or(Numbers::AsListed, |objects| objects.numbers)
+            .map_or(Numbers::AsListed, |objects| objects.dir.numbers())
     }
 
     /// Whether it is made of more than one object, if it is a directory. (C: `OVL_TYPE_MERGE`.)

@@ -58,6 +58,16 @@ fn decodes_handles(sb: &SuperBlock<AnyFs>) -> bool {
     Capability::DacReadSearch.is_held() && sb.handle_support() != HandleSupport::None
 }
 
+/// What the filesystem of upper can do.
+pub(crate) struct Abilities {
+    /// Making files that have no name (C: `O_TMPFILE`).
+    pub(crate) unnamed_files: bool,
+    /// Renaming so that a whiteout stays behind.
+    pub(crate) whiteout_renames: bool,
+    /// Keeping the overlay's own attributes.
+    pub(crate) xattrs: bool,
+}
+
 /// What it takes to try things out.
 pub(super) struct Probe<'a> {
     pub(super) log: &'a Log<'a>,
@@ -78,14 +88,15 @@ impl Probe<'_> {
     ///
     /// `EINVAL` if things are missing that a filesystem of this kind must have (E15), and what the
     /// filesystem says.
-    pub(super) fn run(&self, options: &mut options::Options) -> Result {
+    pub(super) fn run(&self, options: &mut options::Options) -> Result<Abilities> {
         let types = self.tells_types()?;
         if !types {
             self.log.warn(fmt!(
                 "upperdir: filesystem does not tell file types in directories (d_type), whiteouts will show"
             ));
         }
-        if !self.access.can_make_unnamed_file(self.work) {
+        let unnamed_files = self.access.can_make_unnamed_file(self.work);
+        if !unnamed_files {
             self.log
                 .warn(fmt!("upperdir: filesystem does not support O_TMPFILE"));
         }
@@ -103,7 +114,11 @@ impl Probe<'_> {
                 "upperdir: filesystem lacks features that a remote one must have"
             )));
         }
-        Ok(())
+        Ok(Abilities {
+            unnamed_files,
+            whiteout_renames: whiteouts,
+            xattrs,
+        })
     }
 
     /// Switches off in `options` what needs file handles, if there are none.

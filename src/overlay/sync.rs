@@ -12,17 +12,75 @@
 use kernel::prelude::*;
 
 use super::{
-    fs::Overlay,
+    fs::{
+        Instance,
+        Overlay, //
+    },
     readdir::OpenDir, //
 };
-use crate::vfs::{
-    backing::SyncRange,
-    file::{
-        File,
-        LayerFile,
-        OpenFlags, //
+use crate::{
+    model::options::Fsync,
+    vfs::{
+        backing::SyncRange,
+        file::{
+            File,
+            LayerFile,
+            OpenFlags, //
+        },
     },
 };
+
+/// What syncing comes to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Duty {
+    /// It has to be done.
+    Sync,
+    /// The mounter does not want it, and nothing is known to be lost (W5).
+    Skip,
+}
+
+/// Whether to sync at all. (C: `ovl_sync_status`.)
+///
+/// # Errors
+///
+/// The error that a volatile overlay's upper has had in writing since it was mounted.
+fn duty(instance: &Instance) -> Result<Duty> {
+    if instance.options().fsync != Fsync::Volatile {
+        return Ok(Duty::Sync);
+    }
+    instance.check_upper_errors()?;
+    Ok(Duty::Skip)
+}
+
+/// Syncs the whole filesystem of upper (F20).
+///
+/// # Errors
+///
+/// What it says; `EIO` for whatever error a volatile overlay has had.
+pub(crate) fn filesystem(instance: &Instance) -> Result {
+    let Some(upper) = instance.layers().upper() else {
+        return Ok(());
+    };
+    match duty(instance).map_err(|_| EIO)? {
+        Duty::Sync => upper.mount().superblock().sync(),
+        Duty::Skip => Ok(()),
+    }
+}
+
+/// Syncs the filesystem of upper before the overlay becomes read-only (A3). A volatile one is left as it
+/// is, errors or not.
+///
+/// # Errors
+///
+/// What the filesystem says.
+pub(crate) fn before_read_only(instance: &Instance) -> Result {
+    match instance.layers().upper() {
+        Some(upper) if instance.options().fsync != Fsync::Volatile => {
+            upper.mount().superblock().sync()
+        }
+        _ => Ok(()),
+    }
+}
 
 /// Syncs a regular file, which `real` was opened for.
 ///
@@ -31,7 +89,7 @@ use crate::vfs::{
 /// What the filesystem of upper says.
 pub(crate) fn file(file: &File<Overlay>, real: &LayerFile, range: SyncRange) -> Result {
     let inode = file.inode();
-    if inode.node().upper().is_none() {
+    if duty(inode.superblock().data())? == Duty::Skip || inode.node().upper().is_none() {
         return Ok(());
     }
     let _creds = inode.superblock().data().as_mounter();
@@ -46,6 +104,9 @@ pub(crate) fn file(file: &File<Overlay>, real: &LayerFile, range: SyncRange) -> 
 pub(crate) fn directory(file: &File<Overlay>, dir: &OpenDir, range: SyncRange) -> Result {
     let inode = file.inode();
     let instance = inode.superblock().data();
+    if duty(instance)? == Duty::Skip {
+        return Ok(());
+    }
     let (Some(layer), Some(upper)) = (instance.layers().upper(), inode.node().upper()) else {
         return Ok(());
     };

@@ -17,6 +17,7 @@ use kernel::{
     sync::aref::ARef, //
 };
 
+use super::probe::Abilities;
 use crate::vfs::{
     acl::AclKind,
     context::{
@@ -41,23 +42,37 @@ use crate::vfs::{
 
 /// What stays of a work directory while the overlay is mounted.
 pub(crate) struct WorkDir {
-    /// `work`; `None` if it could not be made, so that nothing can be written.
-    dir: Option<ARef<Dentry<AnyFs>>>,
+    /// `None` if it could not be made, so that nothing can be written.
+    prepared: Option<Prepared>,
     /// The base, which no other overlay may use; `None` if another one does.
     _exclusive: Option<ExclusiveUse>,
 }
 
+/// A work directory in which something can be prepared.
+pub(super) struct Prepared {
+    /// `work`.
+    pub(super) dir: ARef<Dentry<AnyFs>>,
+    /// What was found out in it.
+    pub(super) abilities: Abilities,
+}
+
 impl WorkDir {
-    pub(super) fn new(dir: Option<ARef<Dentry<AnyFs>>>, exclusive: Option<ExclusiveUse>) -> Self {
+    pub(super) fn new(prepared: Option<Prepared>, exclusive: Option<ExclusiveUse>) -> Self {
         Self {
-            dir,
+            prepared,
             _exclusive: exclusive,
         }
     }
 
     /// Whether nothing can be prepared, so that the overlay has to be read-only (E14).
     pub(super) fn is_missing(&self) -> bool {
-        self.dir.is_none()
+        self.prepared.is_none()
+    }
+
+    /// What can be worked with.
+    #[inline]
+    pub(super) fn prepared(&self) -> Option<&Prepared> {
+        self.prepared.as_ref()
     }
 }
 

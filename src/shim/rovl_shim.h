@@ -12,6 +12,7 @@
 #include <linux/fs_context.h>
 #include <linux/lockdep.h>
 #include <linux/mount.h>
+#include <linux/mutex.h>
 #include <linux/posix_acl.h>
 #include <linux/seq_file.h>
 #include <linux/types.h>
@@ -33,6 +34,7 @@ struct dentry *rovl_d_real(struct dentry *dentry, enum d_real_type type);
 struct inode *rovl_alloc_inode_sb(struct super_block *sb,
 				  struct kmem_cache *cache);
 bool rovl_inode_is_new(struct inode *inode);
+bool rovl_inode_unhashed(struct inode *inode);
 void rovl_lockdep_set_class(struct inode *inode, struct lock_class_key *key);
 kuid_t rovl_i_uid_into_kuid(struct mnt_idmap *idmap, const struct inode *inode);
 kgid_t rovl_i_gid_into_kgid(struct mnt_idmap *idmap, const struct inode *inode);
@@ -62,6 +64,7 @@ __kernel_fsid_t rovl_uuid_to_fsid(u8 *uuid);
 unsigned int rovl_inode_state_read(struct inode *inode);
 void rovl_inode_state_set(struct inode *inode, unsigned int flags);
 void rovl_inode_state_clear(struct inode *inode, unsigned int flags);
+int rovl_mutex_lock_interruptible(struct mutex *lock);
 void rovl_inode_lock(struct inode *inode);
 void rovl_inode_unlock(struct inode *inode);
 

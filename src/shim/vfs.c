@@ -81,6 +81,11 @@ bool rovl_inode_is_new(struct inode *inode)
 	return inode_state_read_once(inode) & I_NEW;
 }
 
+bool rovl_inode_unhashed(struct inode *inode)
+{
+	return inode_unhashed(inode);
+}
+
 void rovl_lockdep_set_class(struct inode *inode, struct lock_class_key *key)
 {
 	lockdep_set_class(&inode->i_rwsem, key);
@@ -189,6 +194,11 @@ void rovl_inode_state_set(struct inode *inode, unsigned int flags)
 void rovl_inode_state_clear(struct inode *inode, unsigned int flags)
 {
 	inode_state_clear(inode, flags);
+}
+
+int rovl_mutex_lock_interruptible(struct mutex *lock)
+{
+	return mutex_lock_interruptible(lock);
 }
 
 void rovl_inode_lock(struct inode *inode)

@@ -4,7 +4,10 @@
 //!
 //! C header: [`include/linux/errseq.h`](srctree/include/linux/errseq.h).
 
-use kernel::prelude::*;
+use kernel::{
+    error::to_result,
+    prelude::*, //
+};
 
 use super::{
     dentry::Dentry,
@@ -32,6 +35,52 @@ impl SuperBlock<AnyFs> {
         unsafe { bindings::errseq_check(errors, now) != 0 }
     }
 }
+
+impl SuperBlock<AnyFs> {
+    /// Where the record of errors in writing stands now.
+    pub(crate) fn error_cursor(&self) -> ErrorCursor {
+        // SAFETY: The superblock is valid by the type invariant, and errseq is made to be read at any
+        // time.
+        let errors = unsafe { core::ptr::addr_of_mut!((*self.as_ptr()).s_wb_err) };
+        // SAFETY: As above.
+        ErrorCursor(unsafe { bindings::errseq_sample(errors) })
+    }
+
+    /// Checks that nothing failed to be written since `cursor`.
+    ///
+    /// # Errors
+    ///
+    /// The last error.
+    pub(crate) fn check_errors_since(&self, cursor: ErrorCursor) -> Result {
+        // SAFETY: The superblock is valid by the type invariant, and errseq is made to be read at any
+        // time.
+        let errors = unsafe { core::ptr::addr_of_mut!((*self.as_ptr()).s_wb_err) };
+        // SAFETY: As above.
+        to_result(unsafe { bindings::errseq_check(errors, cursor.0) })
+    }
+
+    /// Writes all that was changed to the disk, and waits for it.
+    ///
+    /// # Errors
+    ///
+    /// What the filesystem says.
+    pub(crate) fn sync(&self) -> Result {
+        // SAFETY: The superblock is valid by the type invariant.
+        let lock = unsafe { core::ptr::addr_of_mut!((*self.as_ptr()).s_umount) };
+        // SAFETY: The lock is valid. The filesystem above, whose own lock of this kind may be held, is
+        // of another type, or stacked higher, for which lockdep has another class.
+        unsafe { bindings::down_read(lock) };
+        // SAFETY: The superblock is valid, and its lock is held.
+        let result = to_result(unsafe { bindings::sync_filesystem(self.as_ptr()) });
+        // SAFETY: It was taken above.
+        unsafe { bindings::up_read(lock) };
+        result
+    }
+}
+
+/// A place in the record of errors that a filesystem had in writing.
+#[derive(Clone, Copy)]
+pub(crate) struct ErrorCursor(bindings::errseq_t);
 
 impl Dentry<AnyFs> {
     /// Whether the filesystem wants to check names each time they are used: names may change without

@@ -129,6 +129,34 @@ impl OpenFlags {
         self.0
     }
 
+    /// Whether they ask for writing.
+    #[inline]
+    pub(crate) fn writes(self) -> bool {
+        matches!(
+            self.0 & bindings::O_ACCMODE,
+            bindings::O_WRONLY | bindings::O_RDWR
+        )
+    }
+
+    /// Whether they ask for throwing all data away.
+    #[inline]
+    pub(crate) fn truncates(self) -> bool {
+        self.0 & bindings::O_TRUNC != 0
+    }
+
+    /// What has to be permitted to open a file with them (C: `ACC_MODE`).
+    fn access(self) -> Access {
+        let mut access = match self.0 & bindings::O_ACCMODE {
+            bindings::O_RDONLY => Access::OPEN_READ,
+            bindings::O_WRONLY => Access::OPEN_WRITE,
+            _ => Access::OPEN_READ.and(Access::OPEN_WRITE),
+        };
+        if self.0 & bindings::O_APPEND != 0 {
+            access = access.and(Access::APPENDING);
+        }
+        access
+    }
+
     /// Just `O_LARGEFILE`, if that is among them.
     pub(crate) fn large_file_only(self) -> Self {
         Self(self.0 & bindings::O_LARGEFILE)
@@ -246,7 +274,7 @@ impl LayerFile {
     ) -> Result<ARef<Self>> {
         let flags = user.flags();
         let inode = path.dentry.inode().ok_or(ESTALE)?;
-        inode.permission(path.mount.idmap(), Access::OPEN_READ)?;
+        inode.permission(path.mount.idmap(), flags.access())?;
         let flags = flags.without_atime(path)?;
         // SAFETY: All are valid; the function takes references of its own to both paths.
         let file = unsafe {

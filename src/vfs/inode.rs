@@ -16,6 +16,7 @@ use kernel::{prelude::*, sync::aref::AlwaysRefCounted, types::Opaque};
 
 use super::{
     mount::Idmap,
+    path::PathRef,
     superblock::SuperBlock,
     AnyFs,
     FileSystem, //
@@ -230,6 +231,48 @@ impl<F: FileSystem> Inode<F> {
     }
 }
 
+impl<F: FileSystem> Inode<F> {
+    /// Takes over the mode, times, size and owner, as its mount maps it, of what is at `path`.
+    pub(crate) fn copy_attributes(&self, path: &PathRef<'_>) {
+        let Some(real) = path.dentry.inode() else {
+            return;
+        };
+        let (inode, real, idmap) = (self.as_ptr(), real.as_ptr(), path.mount.idmap().as_ptr());
+        // SAFETY: The inode is valid by the type invariant.
+        let lock = unsafe { ptr::addr_of_mut!((*inode).i_lock) };
+        // SAFETY: The lock is valid, and not held by this task.
+        unsafe { bindings::spin_lock(lock) };
+        // SAFETY: Both inodes are valid by their invariants, and so is the mapping. The lock keeps others
+        // from writing to ours, and what may change meanwhile is read as C does.
+        unsafe {
+            (*inode).i_mode = (*real).i_mode;
+            (*inode).i_uid = bindings::rovl_i_uid_into_kuid(idmap, real);
+            (*inode).i_gid = bindings::rovl_i_gid_into_kgid(idmap, real);
+            bindings::rovl_inode_copy_atime(inode, real);
+            bindings::rovl_inode_copy_mtime(inode, real);
+            bindings::rovl_inode_copy_ctime(inode, real);
+            bindings::rovl_i_size_copy(inode, real);
+        }
+        // SAFETY: It was locked above.
+        unsafe { bindings::spin_unlock(lock) };
+    }
+
+    /// Lets an inode that could not be found by what it stands for be found by `key` from now on.
+    /// One that can be found already stays as it is.
+    pub(crate) fn find_by(&self, key: &Inode<AnyFs>) {
+        let inode = self.as_ptr();
+        // SAFETY: The inode is valid by the type invariant.
+        if !unsafe { bindings::rovl_inode_unhashed(inode) } {
+            return;
+        }
+        // SAFETY: As above; an inode that is not hashed is compared with no key by anyone.
+        unsafe { (*inode).i_private = key.as_ptr().cast() };
+        // SAFETY: The inode is valid, not hashed, and in use; the hash value is what `inode_for` uses.
+        // CAST: The address serves as hash value.
+        unsafe { bindings::__insert_inode_hash(inode, key.as_ptr() as u64) };
+    }
+}
+
 impl Inode<AnyFs> {
     /// Whether the current credentials permit what `access` says.
     ///
@@ -267,6 +310,17 @@ impl Access {
 
     /// To open for reading.
     pub(crate) const OPEN_READ: Self = Self(Self::READ | Self::OPEN);
+
+    /// To open for writing.
+    pub(crate) const OPEN_WRITE: Self = Self(Self::WRITE | Self::OPEN);
+
+    /// To write at the end, and nowhere else.
+    pub(crate) const APPENDING: Self = Self(Self::APPEND);
+
+    /// Both this and `other`.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
 
     /// From the mask that a callback gets.
     pub(super) fn from_raw(mask: c_int) -> Self {

@@ -35,8 +35,8 @@ pub(crate) unsafe trait RcuFreed: AlwaysRefCounted {}
 
 /// Holds at most one reference to a `T`.
 ///
-/// A slot belongs to a node, that is to an inode. It is filled before it is looked at, and emptied by
-/// [`Slot::release`] when the inode dies. The VFS still lets path walkers look at an inode that is dying,
+/// A slot belongs to a node, that is to an inode. It is filled once at most, at the latest by
+/// [`Slot::fill`] while others look at it, and emptied by [`Slot::release`] when the inode dies. The VFS still lets path walkers look at an inode that is dying,
 /// under the RCU read lock alone, therefore what a slot holds has to be [`RcuFreed`].
 ///
 /// Dropping a slot does not give the reference back, since that may sleep, and the memory of an inode is
@@ -78,6 +78,21 @@ impl<T: RcuFreed> Slot<T> {
         // released, or by a walker in an RCU read-side critical section, for whom `RcuFreed` keeps the
         // object readable.
         Some(unsafe { ptr.as_ref() })
+    }
+
+    /// Fills the slot, and lets those who look at it from now on see all that was written before.
+    ///
+    /// # Errors
+    ///
+    /// The reference itself, if the slot has been filled already.
+    pub(crate) fn fill(&self, object: ARef<T>) -> Result<(), ARef<T>> {
+        let new = ARef::into_raw(object);
+        // INVARIANT: If the slot takes the pointer, it takes over the reference as well.
+        match self.ptr.cmpxchg(ptr::null_mut(), new.as_ptr(), Release) {
+            Ok(_) => Ok(()),
+            // SAFETY: The reference is still the one that was just taken apart.
+            Err(_) => Err(unsafe { ARef::from_raw(new) }),
+        }
     }
 
     /// Gives the reference back. May sleep.

@@ -78,6 +78,14 @@ impl<F> SuperBlock<F> {
         u32::try_from(depth).unwrap_or(0)
     }
 
+    /// Whether nothing can be changed now.
+    pub(crate) fn is_read_only(&self) -> bool {
+        // SAFETY: The superblock is valid by the type invariant; single flags are read without a lock.
+        let flags = unsafe { ptr::addr_of!((*self.as_ptr()).s_flags).read_volatile() };
+        // CAST: A single low bit.
+        flags & bindings::ROVL_SB_RDONLY as c_ulong != 0
+    }
+
     /// An address that tells this superblock from all others that exist.
     pub(crate) fn identity(&self) -> SuperBlockId {
         // CAST: An address as a number, never turned back.
@@ -234,7 +242,7 @@ impl<F: FileSystem> NewInode<F> {
     /// Makes the inode one of the kind of `real`, with the same owner, as `path`'s mount maps it, and
     /// mode, times, size, number of links and flags, and gives it the number `number`.
     ///
-    /// C: `ovl_fill_inode`, `ovl_copyattr`, `ovl_copyflags`.
+    /// C: `ovl_fill_inode`, `ovl_copyflags`.
     ///
     /// # Errors
     ///
@@ -242,24 +250,17 @@ impl<F: FileSystem> NewInode<F> {
     pub(crate) fn finish_like(self, path: &PathRef<'_>, number: u64) -> Result<ARef<Inode<F>>> {
         let real = path.dentry.inode().ok_or(ESTALE)?.as_ptr();
         let inode = self.0.as_ptr();
-        let idmap = path.mount.idmap().as_ptr();
         // SAFETY: By the type invariant nobody else uses the inode yet, and `real` is held by its
         // dentry. The copying functions read what may change meanwhile as C does.
         unsafe {
-            (*inode).i_mode = (*real).i_mode;
             (*inode).i_flags |= bindings::S_NOCMTIME;
             // The filesystem below caches access control lists, and is asked each time.
             bindings::rovl_acl_dont_cache(inode);
             (*inode).i_flags |= (*real).i_flags & COPIED_FLAGS;
-            (*inode).i_uid = bindings::rovl_i_uid_into_kuid(idmap, real);
-            (*inode).i_gid = bindings::rovl_i_gid_into_kgid(idmap, real);
-            bindings::rovl_inode_copy_atime(inode, real);
-            bindings::rovl_inode_copy_mtime(inode, real);
-            bindings::rovl_inode_copy_ctime(inode, real);
-            bindings::rovl_i_size_copy(inode, real);
             (*inode).i_rdev = (*real).i_rdev;
             (*inode).i_ino = number;
         }
+        self.0.copy_attributes(path);
         if self.0.is_directory() {
             // Those of a directory are not counted, as it may be merged.
             // SAFETY: As above.

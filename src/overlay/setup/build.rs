@@ -10,8 +10,7 @@
 
 use kernel::{
     cred::Credential,
-    prelude::*,
-    sync::aref::ARef, //
+    prelude::*, //
 };
 
 use super::{
@@ -52,6 +51,7 @@ use crate::{
         trap::Traps,
         workdir::{
             Preparation,
+            Prepared,
             WorkDir, //
         },
     },
@@ -175,18 +175,14 @@ impl<'a> Build<'a> {
             checks::report_in_use(self.log, &self.options, "workdir", work.shown())?;
         }
         checks::trap(self.log, &mut self.traps, "workdir", work.shown(), base)?;
-        let dir = self.prepare_work(work, base)?;
-        self.work = Some(WorkDir::new(dir, exclusive));
+        let prepared = self.prepare_work(work, base)?;
+        self.work = Some(WorkDir::new(prepared, exclusive));
         Ok(())
     }
 
     /// Makes the directory to work in, and tries in it what upper can do.
     /// (C: `ovl_make_workdir`.)
-    fn prepare_work(
-        &mut self,
-        work: &Named,
-        base: &Dentry<AnyFs>,
-    ) -> Result<Option<ARef<Dentry<AnyFs>>>> {
+    fn prepare_work(&mut self, work: &Named, base: &Dentry<AnyFs>) -> Result<Option<Prepared>> {
         let log = self.log;
         let upper = self.layers.top()?;
         let access = upper.mount().want_write().inspect_err(|error| {
@@ -215,7 +211,7 @@ impl<'a> Build<'a> {
             mounter: self.mounter,
             namespace: self.namespace,
         };
-        probe.run(&mut self.options)?;
+        let abilities = probe.run(&mut self.options)?;
         if self.options.fsync == Fsync::Volatile {
             preparation.mark_volatile(&dir).inspect_err(|error| {
                 log.refuse(fmt!(
@@ -226,7 +222,7 @@ impl<'a> Build<'a> {
             })?;
         }
         probe.check_handles(&mut self.options);
-        Ok(Some(dir))
+        Ok(Some(Prepared { dir, abilities }))
     }
 
     /// Makes the lower directories layers. (C: `ovl_get_lowerstack`.)
@@ -348,8 +344,10 @@ impl<'a> Build<'a> {
 
     /// Lets the superblock take over what it has in common with its layers.
     pub(super) fn inherit(&self, sb: &mut NewSuperBlock<'_, Overlay>) -> Result {
-        // TODO: Nothing is written to upper so far. Until then no overlay can be changed.
-        sb.make_read_only();
+        let work = self.work.as_ref();
+        if work.is_none_or(WorkDir::is_missing) {
+            sb.make_read_only();
+        }
         if let Some(upper) = self.layers.upper() {
             let upper = upper.mount().superblock();
             sb.set_time_granularity(upper.time_granularity());

@@ -43,6 +43,13 @@ pub(crate) trait SuperOps {
     /// What a filesystem below says.
     fn statfs(sb: &SuperBlock<Self::Fs>, stat: &mut StatFs) -> Result;
 
+    /// Writes all that was changed to the disk, and waits for it.
+    ///
+    /// # Errors
+    ///
+    /// What a filesystem below says.
+    fn sync(sb: &SuperBlock<Self::Fs>) -> Result;
+
     /// How much memory [`SuperOps::reclaim`] could free, in pages.
     fn reclaimable(sb: &SuperBlock<Self::Fs>) -> usize;
 
@@ -70,6 +77,7 @@ impl<F: FileSystem> SuperTable<F> {
             free_inode: Some(Self::free_inode),
             drop_inode: Some(bindings::inode_just_drop),
             put_super: Some(Self::put_super),
+            sync_fs: Some(Self::sync_fs),
             statfs: Some(Self::statfs),
             show_options: Some(Self::show_options),
             nr_cached_objects: Some(Self::nr_cached_objects),
@@ -144,6 +152,20 @@ impl<F: FileSystem> SuperTable<F> {
         // SAFETY: By the callback's contract.
         let sb = unsafe { SuperBlock::<F>::from_raw(sb) };
         c_long::try_from(F::SuperOps::reclaim(sb, wanted)).unwrap_or(c_long::MAX)
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS with a superblock of `F` that has a root.
+    unsafe extern "C" fn sync_fs(sb: *mut bindings::super_block, wait: c_int) -> c_int {
+        from_result(|| {
+            // What begins to be written without waiting is not worth a pass of its own.
+            if wait != 0 {
+                // SAFETY: By the callback's contract.
+                F::SuperOps::sync(unsafe { SuperBlock::<F>::from_raw(sb) })?;
+            }
+            Ok(0)
+        })
     }
 
     /// # Safety
