@@ -12,6 +12,7 @@ pub(crate) mod attr;
 mod cache;
 mod casefold;
 pub(crate) mod copy_up;
+pub(crate) mod create;
 pub(crate) mod export;
 pub(crate) mod fileattr;
 pub(crate) mod fs;

@@ -19,6 +19,7 @@ pub(crate) mod acl;
 pub(crate) mod attr;
 pub(crate) mod backing;
 pub(crate) mod context;
+pub(crate) mod create;
 pub(crate) mod cred;
 pub(crate) mod dentry;
 pub(crate) mod dirop;
@@ -43,6 +44,7 @@ pub(crate) mod seq;
 pub(crate) mod slab;
 pub(crate) mod slot;
 pub(crate) mod superblock;
+pub(crate) mod tmpfile;
 pub(crate) mod vtable;
 pub(crate) mod xattr;
 

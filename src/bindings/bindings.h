@@ -20,6 +20,7 @@
 
 /* Macros whose values bindgen cannot work out by itself. */
 const fmode_t ROVL_FMODE_CAN_ODIRECT = FMODE_CAN_ODIRECT;
+const fmode_t ROVL_FMODE_OPENED = FMODE_OPENED;
 const unsigned int ROVL_FS_IOC_FSGETXATTR = FS_IOC_FSGETXATTR;
 const unsigned int ROVL_FS_IOC_GETFLAGS = FS_IOC_GETFLAGS;
 const unsigned int ROVL_SB_POSIXACL = SB_POSIXACL;

@@ -17,6 +17,7 @@ use crate::{
     overlay::{
         acl,
         attr,
+        create,
         fileattr,
         fs::Overlay,
         lookup,
@@ -34,10 +35,16 @@ use crate::{
             Stat,
             StatRequest, //
         },
+        create::{
+            NewName,
+            PreparedInode, //
+        },
         dentry::{
             Dentry,
             Unhashed, //
         },
+        dirop::NewObject,
+        file::LayerFile,
         fileattr::{
             ExtentRequest,
             FileAttr, //
@@ -48,6 +55,7 @@ use crate::{
         },
         mount::Idmap,
         revalidate::Wish,
+        tmpfile::UnnamedFile,
         vtable::inode::{
             InodeOps,
             InodeTables,
@@ -129,6 +137,27 @@ impl InodeOps for Directory {
             .as_deref()
             .map_or(Wish::NONE, |inode| revalidate::wish(inode.node()));
         name.splice(inode, wish)
+    }
+
+    fn create(idmap: &Idmap, name: NewName<'_, Overlay>, object: NewObject<'_>) -> Result {
+        let inode = PreparedInode::new(idmap, &name, object.mode)?;
+        let caller = name.superblock().data().as_mounter();
+        create::create(inode, name, object.kind, &caller)
+    }
+
+    fn link(old: &Dentry<Overlay>, name: NewName<'_, Overlay>) -> Result {
+        let _creds = name.superblock().data().as_mounter();
+        create::link(old, name)
+    }
+
+    fn tmpfile(
+        idmap: &Idmap,
+        file: UnnamedFile<'_, Overlay>,
+        mode: u16,
+    ) -> Result<ARef<LayerFile>> {
+        let inode = PreparedInode::new(idmap, &file.name(), mode)?;
+        let caller = file.name().superblock().data().as_mounter();
+        create::tmpfile(inode, file, &caller)
     }
 
     fn getattr(

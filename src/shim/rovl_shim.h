@@ -22,12 +22,16 @@ const struct cred *rovl_revert_creds(const struct cred *cred);
 struct user_namespace *rovl_current_user_ns(void);
 const struct cred *rovl_current_cred(void);
 void rovl_cap_lower(struct cred *cred, int cap);
+int rovl_security_dentry_create_files_as(struct dentry *dentry, int mode,
+					 const struct cred *old,
+					 struct cred *new);
 
 struct dentry *rovl_dget(struct dentry *dentry);
 bool rovl_d_can_lookup(const struct dentry *dentry);
 bool rovl_d_is_reg(const struct dentry *dentry);
 bool rovl_d_is_file(const struct dentry *dentry);
 bool rovl_d_is_symlink(const struct dentry *dentry);
+bool rovl_d_unhashed(const struct dentry *dentry);
 bool rovl_d_flags_negative(const struct dentry *dentry);
 struct dentry *rovl_d_real(struct dentry *dentry, enum d_real_type type);
 

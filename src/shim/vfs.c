@@ -5,6 +5,7 @@
 
 #include <linux/exportfs.h>
 #include <linux/filelock.h>
+#include <linux/security.h>
 #include <linux/statfs.h>
 
 #include "rovl_shim.h"
@@ -34,6 +35,14 @@ void rovl_cap_lower(struct cred *cred, int cap)
 	cap_lower(cred->cap_effective, cap);
 }
 
+int rovl_security_dentry_create_files_as(struct dentry *dentry, int mode,
+					 const struct cred *old,
+					 struct cred *new)
+{
+	return security_dentry_create_files_as(dentry, mode, &dentry->d_name,
+					       old, new);
+}
+
 struct dentry *rovl_dget(struct dentry *dentry)
 {
 	return dget(dentry);
@@ -57,6 +66,11 @@ bool rovl_d_is_file(const struct dentry *dentry)
 bool rovl_d_is_symlink(const struct dentry *dentry)
 {
 	return d_is_symlink(dentry);
+}
+
+bool rovl_d_unhashed(const struct dentry *dentry)
+{
+	return d_unhashed(dentry);
 }
 
 bool rovl_d_flags_negative(const struct dentry *dentry)

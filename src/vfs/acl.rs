@@ -12,7 +12,10 @@ use core::{
     },
 };
 use kernel::{
-    error::from_err_ptr,
+    error::{
+        from_err_ptr,
+        to_result, //
+    },
     prelude::*,
     sync::aref::{
         ARef,
@@ -28,7 +31,8 @@ use super::{
     inode::Inode,
     mount::Idmap,
     path::PathRef,
-    AnyFs, //
+    AnyFs,
+    FileSystem, //
 };
 use crate::bindings;
 
@@ -98,6 +102,11 @@ unsafe impl AlwaysRefCounted for Acl {
 }
 
 impl Acl {
+    /// C's pointer.
+    pub(super) fn as_ptr(&self) -> *mut bindings::posix_acl {
+        self.0.get()
+    }
+
     /// Takes over a reference from a C function that returns a list, null, or an error.
     ///
     /// # Safety
@@ -228,6 +237,39 @@ impl Inode<AnyFs> {
         // INVARIANT: Lists are freed after an RCU grace period, and `'a` is within the critical section.
         // Values that stand for an unknown list are never dereferenced by anyone.
         CachedAcl(acl, PhantomData)
+    }
+}
+
+/// What an object inherits from the directory that it is made in.
+pub(crate) struct Inherited {
+    /// Its mode, without what the directory's list denies, or, if there is none, without what the umask
+    /// denies.
+    pub(crate) mode: u16,
+    /// Who may do what with it, if the mode alone does not tell.
+    pub(crate) access: Option<ARef<Acl>>,
+    /// What is inherited from it in turn, if it is a directory.
+    pub(crate) default: Option<ARef<Acl>>,
+}
+
+impl<F: FileSystem> Inode<F> {
+    /// What an object that is made in this directory with `mode` inherits.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, and what the filesystem says.
+    pub(crate) fn inherited(&self, mut mode: u16) -> Result<Inherited> {
+        let (mut default, mut access) = (ptr::null_mut(), ptr::null_mut());
+        // SAFETY: The inode is valid by its invariant, and there is room for the results.
+        to_result(unsafe {
+            bindings::posix_acl_create(self.as_ptr(), &mut mode, &mut default, &mut access)
+        })?;
+        // SAFETY: The function has succeeded, so that both are null, or a list with a reference for us.
+        let (access, default) = unsafe { (Acl::from_owned(access)?, Acl::from_owned(default)?) };
+        Ok(Inherited {
+            mode,
+            access,
+            default,
+        })
     }
 }
 

@@ -58,6 +58,11 @@ impl NewCredential {
         NonNull::new(cred).map(Self).ok_or(ENOMEM)
     }
 
+    /// C's pointer.
+    pub(super) fn as_ptr(&self) -> *mut bindings::cred {
+        self.0.as_ptr()
+    }
+
     /// Takes the right to override quota limits and to use reserved space out of the effective set.
     pub(crate) fn drop_sys_resource(&mut self) {
         let capability = bindings::CAP_SYS_RESOURCE as c_int; // CAST: The constant is 24.
@@ -131,6 +136,13 @@ impl<'a> Override<'a> {
             previous,
             _borrowed: PhantomData,
         }
+    }
+}
+
+impl Override<'_> {
+    /// C's pointer to the credentials that were in force before.
+    pub(super) fn previous(&self) -> *const bindings::cred {
+        self.previous
     }
 }
 

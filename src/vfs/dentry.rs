@@ -160,6 +160,28 @@ impl<F> Dentry<F> {
         !folds_case && flags & OWN_NAMES != 0
     }
 
+    /// Whether the cache knows it by its name.
+    pub(crate) fn is_cached(&self) -> bool {
+        // SAFETY: The dentry can be read by the type invariant.
+        !unsafe { bindings::rovl_d_unhashed(self.as_ptr()) }
+    }
+
+    /// The name, without a terminating NUL.
+    ///
+    /// # Safety
+    ///
+    /// The name must be stable during `'a`: the directory is locked, or the dentry is in lookup.
+    pub(super) unsafe fn stable_name<'a>(&'a self) -> &'a [u8] {
+        let dentry = self.as_ptr();
+        // SAFETY: By this function's requirements the name is stable.
+        let name = unsafe { &(*dentry).__bindgen_anon_1.d_name };
+        // SAFETY: Both variants of the union hold the length in the same place.
+        let len = unsafe { name.__bindgen_anon_1.__bindgen_anon_1.len };
+        // SAFETY: A dentry's name has that many bytes, and lives as long as it is stable.
+        // CAST: The length is 32 bits wide, `usize` is not smaller.
+        unsafe { core::slice::from_raw_parts(name.name, len as usize) }
+    }
+
     /// Whether this is `other`, or lies below it.
     pub(crate) fn is_below(&self, other: &Self) -> bool {
         // SAFETY: Both dentries are valid by the type invariant.
@@ -247,14 +269,8 @@ impl<'a, F: FileSystem> Unhashed<'a, F> {
 
     /// The name, without a terminating NUL.
     pub(crate) fn name(&self) -> &[u8] {
-        let dentry = self.0.as_ptr();
         // SAFETY: By the type invariant the name is stable.
-        let name = unsafe { &(*dentry).__bindgen_anon_1.d_name };
-        // SAFETY: Both variants of the union hold the length in the same place.
-        let len = unsafe { name.__bindgen_anon_1.__bindgen_anon_1.len };
-        // SAFETY: A dentry's name has that many bytes, and lives as long as it is stable.
-        // CAST: The length is 32 bits wide, `usize` is not smaller.
-        unsafe { core::slice::from_raw_parts(name.name, len as usize) }
+        unsafe { self.0.stable_name() }
     }
 
     /// Binds the name to `inode`, or marks it as one that does not exist, and makes it visible. `wish` says

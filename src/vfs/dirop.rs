@@ -12,6 +12,13 @@
 //! C header: [`include/linux/namei.h`](srctree/include/linux/namei.h). See also
 //! [`Documentation/filesystems/directory-locking.rst`](srctree/Documentation/filesystems/directory-locking.rst).
 
+mod make;
+
+pub(crate) use self::make::{
+    NewKind,
+    NewObject, //
+};
+
 use core::{
     mem::ManuallyDrop,
     ptr::{
@@ -163,6 +170,40 @@ impl WriteAccess<'_> {
     }
 }
 
+impl WriteAccess<'_> {
+    /// Locks both directories, and checks that `child` and `target` are still in theirs.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if one of them is not, or is above the other's directory.
+    pub(crate) fn start_renaming_to<'a>(
+        &'a self,
+        from: &'a Dentry<AnyFs>,
+        child: &Dentry<AnyFs>,
+        to: &'a Dentry<AnyFs>,
+        target: &Dentry<AnyFs>,
+        flags: RenameFlags,
+    ) -> Result<Renaming<'a>> {
+        let mut data = bindings::renamedata {
+            mnt_idmap: self.idmap(),
+            old_parent: from.as_ptr(),
+            new_parent: to.as_ptr(),
+            flags: flags.0,
+            ..pin_init::zeroed()
+        };
+        // SAFETY: All are valid.
+        to_result(unsafe {
+            bindings::start_renaming_two_dentries(&mut data, child.as_ptr(), target.as_ptr())
+        })?;
+        // INVARIANT: It has succeeded.
+        Ok(Renaming {
+            data,
+            _access: self,
+            _to: to,
+        })
+    }
+}
+
 /// A name in a locked directory.
 ///
 /// # Invariants
@@ -288,6 +329,11 @@ impl<'a> TakenName<'a> {
         }
     }
 
+    /// What the name stands for.
+    pub(crate) fn dentry(&self) -> &Dentry<AnyFs> {
+        self.0.child()
+    }
+
     /// Unlocks the directory and keeps what the name stands for.
     pub(crate) fn keep(self) -> ARef<Dentry<AnyFs>> {
         self.0.child().into()
@@ -313,6 +359,12 @@ impl Removing<'_> {
 pub(crate) struct RenameFlags(c_uint);
 
 impl RenameFlags {
+    /// What is in the new place is replaced.
+    pub(crate) const REPLACE: Self = Self(0);
+
+    /// The two change places.
+    pub(crate) const EXCHANGE: Self = Self(bindings::RENAME_EXCHANGE);
+
     /// A whiteout stays in the place that is left.
     pub(crate) const WHITEOUT: Self = Self(bindings::RENAME_WHITEOUT);
 }
@@ -321,7 +373,7 @@ impl RenameFlags {
 ///
 /// # Invariants
 ///
-/// `start_renaming_dentry` has succeeded for `data`.
+/// `start_renaming_dentry` or `start_renaming_two_dentries` has succeeded for `data`.
 pub(crate) struct Renaming<'a> {
     data: bindings::renamedata,
     _access: &'a WriteAccess<'a>,

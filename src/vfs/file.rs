@@ -248,7 +248,7 @@ impl LayerFile {
     /// # Safety
     ///
     /// If `ptr` encodes no error, the caller must own a reference to the file.
-    unsafe fn from_owned(ptr: *mut bindings::file) -> Result<ARef<Self>> {
+    pub(super) unsafe fn from_owned(ptr: *mut bindings::file) -> Result<ARef<Self>> {
         let ptr = NonNull::new(from_err_ptr(ptr)?).ok_or(EIO)?;
         // SAFETY: By this function's requirements, and `LayerFile` is a transparent wrapper.
         Ok(unsafe { ARef::from_raw(ptr.cast()) })

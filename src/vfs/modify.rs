@@ -14,7 +14,10 @@ use kernel::{
 };
 
 use super::{
-    acl::AclKind,
+    acl::{
+        Acl,
+        AclKind, //
+    },
     dentry::Dentry,
     dirop::WriteAccess,
     inode::Inode,
@@ -96,6 +99,23 @@ impl WriteAccess<'_> {
             Err(error) if error == ENODATA || error == EOPNOTSUPP => Ok(()),
             other => other,
         }
+    }
+
+    /// Sets an ACL.
+    ///
+    /// # Errors
+    ///
+    /// `EOPNOTSUPP` if the filesystem has none, and what else it says.
+    pub(crate) fn set_acl(&self, dentry: &Dentry<AnyFs>, kind: AclKind, acl: &Acl) -> Result {
+        // SAFETY: All are valid.
+        to_result(unsafe {
+            bindings::vfs_set_acl(
+                self.idmap(),
+                dentry.as_ptr(),
+                kind.xattr_name().as_char_ptr(),
+                acl.as_ptr(),
+            )
+        })
     }
 
     /// Sets the permission bits.

@@ -155,6 +155,22 @@ impl<F: FileSystem> SuperBlock<F> {
         unsafe { Found::from_owned(inode) }
     }
 
+    /// Lets `inode` stand for `key`. Returns `inode` itself, or a reference to the one that stands for `key`
+    /// already, or null if that one cannot be waited for.
+    ///
+    /// # Safety
+    ///
+    /// The inode must be one of `F`, not hashed, and known to the caller alone.
+    pub(super) unsafe fn insert_inode(
+        inode: *mut bindings::inode,
+        key: &Inode<AnyFs>,
+    ) -> *mut bindings::inode {
+        let key = key.as_ptr().cast::<c_void>();
+        // SAFETY: By this function's requirements, and the callbacks fit the key.
+        // CAST: The address serves as hash value.
+        unsafe { bindings::inode_insert5(inode, key as u64, Some(same_key), Some(set_key), key) }
+    }
+
     /// A new inode that stands for nothing that could be asked for again.
     ///
     /// # Errors
@@ -199,7 +215,7 @@ impl<F: FileSystem> Found<F> {
     /// # Safety
     ///
     /// `inode` must be null, or an inode of `F` with a reference for the caller.
-    unsafe fn from_owned(inode: *mut bindings::inode) -> Result<Self> {
+    pub(super) unsafe fn from_owned(inode: *mut bindings::inode) -> Result<Self> {
         let inode = NonNull::new(inode).ok_or(ENOMEM)?;
         // SAFETY: By this function's requirements.
         let is_new = unsafe { bindings::rovl_inode_is_new(inode.as_ptr()) };

@@ -10,5 +10,6 @@ pub(crate) mod export;
 pub(crate) mod file;
 pub(crate) mod inode;
 mod inode_attr;
+mod inode_names;
 pub(crate) mod superblock;
 pub(crate) mod xattr;

@@ -34,10 +34,12 @@ use crate::{
             Stat,
             StatRequest, //
         },
+        create::NewName,
         dentry::{
             Dentry,
             Unhashed, //
         },
+        dirop::NewObject,
         fileattr::{
             ExtentRequest,
             FileAttr, //
@@ -48,6 +50,7 @@ use crate::{
             Inode, //
         },
         mount::Idmap,
+        tmpfile::UnnamedFile,
         xattr::ListBuffer,
         AnyFs,
         FileSystem, //
@@ -70,6 +73,40 @@ pub(crate) trait InodeOps {
         name: Unhashed<'_, Self::Fs>,
     ) -> Result<Option<ARef<Dentry<Self::Fs>>>> {
         let _ = (dir, name);
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Makes an object in a directory, which is locked.
+    ///
+    /// # Errors
+    ///
+    /// What a filesystem below says.
+    fn create(idmap: &Idmap, name: NewName<'_, Self::Fs>, object: NewObject<'_>) -> Result {
+        let _ = (idmap, name, object);
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Gives `old`, which is no directory, a further name. Both `old` and the directory are locked.
+    ///
+    /// # Errors
+    ///
+    /// What a filesystem below says.
+    fn link(old: &Dentry<Self::Fs>, name: NewName<'_, Self::Fs>) -> Result {
+        let _ = (old, name);
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Makes and opens a regular file without a name. The directory is not locked.
+    ///
+    /// # Errors
+    ///
+    /// `EOPNOTSUPP`, and what a filesystem below says.
+    fn tmpfile(
+        idmap: &Idmap,
+        file: UnnamedFile<'_, Self::Fs>,
+        mode: u16,
+    ) -> Result<RegularHandle<Self::Fs>> {
+        let _ = (idmap, file, mode);
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -224,6 +261,10 @@ pub(crate) trait InodeTables {
     }
 }
 
+/// What each open regular file owns.
+pub(crate) type RegularHandle<F> =
+    <<<F as FileSystem>::Inodes as InodeTables>::RegularFile as FileOps>::Handle;
+
 /// For O_DIRECT, opening checks that there is a `direct_IO`; the reads themselves go to the file below.
 const ADDRESS_SPACE: &bindings::address_space_operations = &bindings::address_space_operations {
     direct_IO: Some(bindings::noop_direct_IO),
@@ -265,6 +306,32 @@ impl<T: InodeOps> InodeTable<T> {
     const TABLE: &'static bindings::inode_operations = &bindings::inode_operations {
         lookup: if T::HAS_LOOKUP {
             Some(Self::lookup)
+        } else {
+            None
+        },
+        create: if T::HAS_CREATE {
+            Some(Self::create)
+        } else {
+            None
+        },
+        mkdir: if T::HAS_CREATE {
+            Some(Self::mkdir)
+        } else {
+            None
+        },
+        mknod: if T::HAS_CREATE {
+            Some(Self::mknod)
+        } else {
+            None
+        },
+        symlink: if T::HAS_CREATE {
+            Some(Self::symlink)
+        } else {
+            None
+        },
+        link: if T::HAS_LINK { Some(Self::link) } else { None },
+        tmpfile: if T::HAS_TMPFILE {
+            Some(Self::tmpfile)
         } else {
             None
         },
