@@ -47,12 +47,12 @@ pub const TESTS: &[Test] = &[
 const USER: u32 = 1000;
 const OTHER: u32 = 2000;
 const GROUP: u32 = 3000;
-const ACCESS: &str = "system.posix_acl_access";
-const DEFAULT: &str = "system.posix_acl_default";
+pub(super) const ACCESS: &str = "system.posix_acl_access";
+pub(super) const DEFAULT: &str = "system.posix_acl_default";
 
 /// An entry of a list: who, and what is permitted.
 #[derive(Clone, Copy)]
-enum Entry {
+pub(super) enum Entry {
     Owner(u16),
     User(u32, u16),
     OwningGroup(u16),
@@ -64,7 +64,7 @@ enum Entry {
 use Entry::*;
 
 /// The list in the form that the extended attribute has.
-fn bytes(entries: &[Entry]) -> Vec<u8> {
+pub(super) fn bytes(entries: &[Entry]) -> Vec<u8> {
     let mut bytes = 2u32.to_le_bytes().to_vec();
     for entry in entries {
         let (tag, permissions, id) = match *entry {
@@ -86,7 +86,7 @@ fn set(layer: &Layer, name: &str, entries: &[Entry]) -> Result {
     layer.xattr(name, ACCESS, &bytes(entries)).map(drop)
 }
 
-fn get(path: impl AsRef<Path>, name: &str) -> std::result::Result<Vec<u8>, Errno> {
+pub(super) fn get(path: impl AsRef<Path>, name: &str) -> std::result::Result<Vec<u8>, Errno> {
     let mut buffer = vec![0; 4096];
     let length = lgetxattr(path.as_ref(), name, &mut buffer)?;
     buffer.truncate(length);

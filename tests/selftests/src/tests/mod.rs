@@ -5,11 +5,13 @@
 mod acl;
 mod bad_input;
 mod casefold;
+mod create;
 mod exec;
 mod file_io;
 mod fileattr;
 mod handles;
 mod idmap;
+mod link;
 mod lookup;
 mod mmap;
 mod module;
@@ -60,6 +62,8 @@ pub const ALL: &[&[Test]] = &[
     statfs::TESTS,
     umount::TESTS,
     path::TESTS,
+    create::TESTS,
+    link::TESTS,
     readonly::TESTS,
     mount_options::TESTS,
     mount_setup::TESTS,

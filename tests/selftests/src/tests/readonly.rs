@@ -43,7 +43,6 @@ pub const TESTS: &[Test] = &[
     }),
     Test::new("readonly_xattrs", "M18 F16", |fx| xattrs(&lowers(fx)?)),
     Test::new("readonly_layers_stay_untouched", "M18 C1", untouched).on_disks_too(),
-    Test::new("no_writing_names", "D1", |fx| names(&with_upper(fx)?)).rovl_only(NOT_YET),
     Test::new("no_writing_renames", "D5", |fx| renames(&with_upper(fx)?)).rovl_only(NOT_YET),
     Test::new("no_writing_opens", "F1 C1", |fx| opens(&with_upper(fx)?)).rovl_only(NOT_YET),
     Test::new("no_writing_attributes", "F14", |fx| {
