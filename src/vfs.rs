@@ -31,6 +31,7 @@ pub(crate) mod fileattr;
 pub(crate) mod handle;
 pub(crate) mod inode;
 pub(crate) mod lock;
+pub(crate) mod locked_name;
 pub(crate) mod lookup;
 pub(crate) mod modify;
 pub(crate) mod mount;

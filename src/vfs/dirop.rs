@@ -13,6 +13,8 @@
 //! [`Documentation/filesystems/directory-locking.rst`](srctree/Documentation/filesystems/directory-locking.rst).
 
 mod make;
+mod removal;
+pub(crate) mod rename;
 
 pub(crate) use self::make::{
     NewKind,

@@ -11,5 +11,6 @@ pub(crate) mod file;
 pub(crate) mod inode;
 mod inode_attr;
 mod inode_names;
+pub(crate) mod inode_removal;
 pub(crate) mod superblock;
 pub(crate) mod xattr;

@@ -49,6 +49,7 @@ use crate::{
             FileType,
             Inode, //
         },
+        locked_name::LockedName,
         mount::Idmap,
         tmpfile::UnnamedFile,
         xattr::ListBuffer,
@@ -212,6 +213,26 @@ pub(crate) trait InodeOps {
         let _ = (inode, request);
         build_error!(VTABLE_DEFAULT_ERROR)
     }
+
+    /// Removes a name of something that is no directory.
+    ///
+    /// # Errors
+    ///
+    /// `EROFS`, `ESTALE`, and what a filesystem below says.
+    fn unlink(name: LockedName<'_, Self::Fs>) -> Result {
+        let _ = name;
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Removes a directory.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTEMPTY`, and as [`InodeOps::unlink`].
+    fn rmdir(name: LockedName<'_, Self::Fs>) -> Result {
+        let _ = name;
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 }
 
 /// What has to be done when a symlink's target is used no more.
@@ -372,6 +393,16 @@ impl<T: InodeOps> InodeTable<T> {
         },
         fiemap: if T::HAS_EXTENTS {
             Some(Self::fiemap)
+        } else {
+            None
+        },
+        unlink: if T::HAS_UNLINK {
+            Some(Self::unlink)
+        } else {
+            None
+        },
+        rmdir: if T::HAS_RMDIR {
+            Some(Self::rmdir)
         } else {
             None
         },
