@@ -21,6 +21,7 @@ use crate::{
         fileattr,
         fs::Overlay,
         lookup,
+        remove,
         revalidate,
         xattr::view, //
     },
@@ -53,6 +54,7 @@ use crate::{
             Access,
             Inode, //
         },
+        locked_name::LockedName,
         mount::Idmap,
         revalidate::Wish,
         tmpfile::UnnamedFile,
@@ -158,6 +160,16 @@ impl InodeOps for Directory {
         let inode = PreparedInode::new(idmap, &file.name(), mode)?;
         let caller = file.name().superblock().data().as_mounter();
         create::tmpfile(inode, file, &caller)
+    }
+
+    fn unlink(name: LockedName<'_, Overlay>) -> Result {
+        let _creds = name.dentry().superblock().data().as_mounter();
+        remove::unlink(&name)
+    }
+
+    fn rmdir(name: LockedName<'_, Overlay>) -> Result {
+        let _creds = name.dentry().superblock().data().as_mounter();
+        remove::rmdir(&name)
     }
 
     fn getattr(

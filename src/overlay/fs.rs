@@ -27,6 +27,7 @@ use super::{
     options::defaults,
     probe::Abilities,
     trap::Traps,
+    whiteout::SharedWhiteout,
     workdir::WorkDir, //
 };
 use crate::{
@@ -93,6 +94,7 @@ pub(super) struct Parts {
 /// before them, to be dropped first.
 pub(crate) struct Instance {
     work: Option<WorkDir>,
+    whiteout: Pin<KBox<SharedWhiteout>>,
     /// Upper, which no other overlay may use; `None` if another one does, or there is no upper.
     _upper_use: Option<ExclusiveUse>,
     traps: Traps,
@@ -122,6 +124,7 @@ impl Instance {
         let errors = upper.map(|layer| layer.mount().superblock().error_cursor());
         Ok(Self {
             work: parts.work,
+            whiteout: SharedWhiteout::new()?,
             _upper_use: parts.upper_use,
             traps: parts.traps,
             layers: parts.layers,
@@ -163,6 +166,11 @@ impl Instance {
             (Some(upper), Some(since)) => upper.mount().superblock().check_errors_since(since),
             _ => Ok(()),
         }
+    }
+
+    /// The whiteout that all others are names of.
+    pub(super) fn whiteout(&self) -> &SharedWhiteout {
+        &self.whiteout
     }
 
     /// The layers.

@@ -12,7 +12,8 @@
 //! 3. the lock of the place of its listing (`cache`);
 //! 4. the instance's list of all such places;
 //! 5. write access to upper, which is given back before a lock further out is taken;
-//! 6. locks of the layers' filesystems.
+//! 6. the lock of the shared whiteout (`whiteout`);
+//! 7. locks of the layers' filesystems.
 //!
 //! The second is held while an object is copied up, which may take long, and while its names are
 //! counted. The third is held while a directory of the layers is read, and memory is allocated. Whoever

@@ -269,8 +269,19 @@ fn number(file: &File<Overlay>, entry: &Entry<'_>) -> Result<u64> {
     }
 }
 
-/// Reads and merges all layers of the directory.
+/// Reads and merges all layers of the directory, and finds out what the layers' listings do not tell.
 fn make_listing(instance: &Instance, node: &Node) -> Result<Arc<Listing>> {
+    let mut listing = merge(instance, node)?;
+    resolve(instance, node, &mut listing)?;
+    Ok(Arc::new(listing, GFP_KERNEL_ACCOUNT)?)
+}
+
+/// Reads and merges all layers of the directory.
+///
+/// # Errors
+///
+/// What the layers' filesystems say.
+pub(super) fn merge(instance: &Instance, node: &Node) -> Result<Listing> {
     let mut merge = Merge::<Charged>::new(instance.seed());
     let mut layers = node.all().peekable();
     while let Some((id, directory)) = layers.next() {
@@ -286,9 +297,7 @@ fn make_listing(instance: &Instance, node: &Node) -> Result<Arc<Listing>> {
         });
         read_layer(instance, layer, directory, &mut merge)?;
     }
-    let mut listing = merge.finish()?;
-    resolve(instance, node, &mut listing)?;
-    Ok(Arc::new(listing, GFP_KERNEL_ACCOUNT)?)
+    Ok(merge.finish()?)
 }
 
 /// Finds out what the layers' listings do not tell: whether a file is a whiteout by an attribute, and the

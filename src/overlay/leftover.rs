@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Directories that look empty, and hold whiteouts.
+//!
+//! See D4 of the behaviour of overlayfs, `ovl_check_empty_dir` and `ovl_cleanup_whiteouts` in
+//! [`fs/overlayfs/readdir.c`](srctree/fs/overlayfs/readdir.c).
+
+#![forbid(unsafe_code)]
+
+use kernel::prelude::*;
+
+use super::{
+    edit::Edit,
+    fs::Instance,
+    layer::LayerId,
+    node::{
+        DirKind,
+        Node, //
+    },
+    readdir, //
+};
+use crate::{
+    model::merge::State,
+    vfs::{
+        dentry::Dentry,
+        AnyFs, //
+    }, //
+};
+
+/// The names of the whiteouts in the upper part of a directory in which there is nothing else to be seen.
+#[derive(Default)]
+pub(super) struct Leftovers(KVVec<KVec<u8>>);
+
+impl Leftovers {
+    /// Checks that nothing is to be seen in the directory.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTEMPTY` if something is, and what the layers' filesystems say.
+    pub(super) fn of(instance: &Instance, node: &Node) -> Result<Self> {
+        let mut names = KVVec::new();
+        let listing = readdir::merge(instance, node)?;
+        for (_, entry) in listing.entries_from(0) {
+            match entry.state {
+                State::Whiteout if LayerId::from_number(entry.layer) == LayerId::Upper => {
+                    let mut name = KVec::with_capacity(entry.name.len(), GFP_KERNEL)?;
+                    name.extend_from_slice(entry.name, GFP_KERNEL)?;
+                    names.push(name, GFP_KERNEL)?;
+                }
+                State::Whiteout | State::Gone => (),
+                // A file that may be a whiteout by an attribute counts as one that is none, as there.
+                State::Shown | State::Unchecked => {
+                    if !matches!(entry.name, b"." | b"..") {
+                        return Err(ENOTEMPTY);
+                    }
+                }
+            }
+        }
+        Ok(Self(names))
+    }
+
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Removes the directory `dir`, which has been moved to the work directory.
+    pub(super) fn discard(&self, edit: &Edit<'_>, dir: &Dentry<AnyFs>) {
+        self.remove(edit, dir);
+        edit.clean_up(edit.work(), dir);
+    }
+
+    /// Removes them from the directory `dir`, which nobody can see any more.
+    fn remove(&self, edit: &Edit<'_>, dir: &Dentry<AnyFs>) {
+        for name in &self.0 {
+            match edit.find(dir, name) {
+                Ok(Some(object)) => edit.clean_up(dir, &object),
+                Ok(None) => (),
+                Err(error) => pr_err!("lookup of a whiteout failed ({error:?})\n"),
+            }
+        }
+    }
+}
+
+/// Whether the directory is one of upper alone, in which nothing can be hidden. (C: `ovl_pure_upper`.)
+pub(super) fn is_pure_upper(node: &Node) -> bool {
+    node.lower().is_empty() && node.dir_kind() == DirKind::Plain
+}
