@@ -153,9 +153,20 @@ impl Fixture {
 
     /// Mounts an overlay with mount(2) on a fresh mount point.
     pub fn mount(&self, options: &Options) -> std::result::Result<Mounted, Errno> {
+        self.mount_type(self.fs_type(), options)
+    }
+
+    /// The same with another type than the one under test.
+    pub fn mount_type(
+        &self,
+        fs_type: &str,
+        options: &Options,
+    ) -> std::result::Result<Mounted, Errno> {
         let path = Path::new(BASE).join(self.fresh("mnt"));
         sys::mkdir(&path, 0o755)?;
-        self.mount_at(&path, options)?;
+        let data = options.data();
+        mount(&options.source, &path, fs_type, options.flags, &*data)?;
+        self.adopt(&path);
         Ok(Mounted { path })
     }
 

@@ -49,6 +49,22 @@ impl Module {
         self.fs_type != "overlay" || taint.contains('O')
     }
 
+    /// The names of this type, and of the other one of the two that layers can be mounted with, if that
+    /// is here too.
+    pub fn both_types(&self) -> Vec<String> {
+        let other = match &*self.fs_type {
+            "overlay" => "rovl",
+            _ => "overlay",
+        };
+        let directory = self.file.parent().unwrap_or(Path::new("/"));
+        let other = Module::new(other, directory);
+        let mut types = vec![self.fs_type.clone()];
+        if other.is_available() && other.ensure_loaded().is_ok() {
+            types.push(other.fs_type);
+        }
+        types
+    }
+
     pub fn is_available(&self) -> bool {
         self.is_registered() || self.file.exists()
     }

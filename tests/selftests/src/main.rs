@@ -21,8 +21,10 @@ mod raw;
 mod rawsys;
 mod registry;
 mod runner;
+mod stack;
 mod sys;
 mod tests;
+mod userns;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

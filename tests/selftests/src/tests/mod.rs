@@ -30,6 +30,7 @@ mod read;
 mod readdir;
 mod readdir_seek;
 mod readonly;
+mod remove;
 mod revalidate;
 mod special;
 mod stat;
@@ -65,6 +66,7 @@ pub const ALL: &[&[Test]] = &[
     create::TESTS,
     link::TESTS,
     readonly::TESTS,
+    remove::TESTS,
     mount_options::TESTS,
     mount_setup::TESTS,
     numbers::TESTS,

@@ -29,6 +29,7 @@ use crate::fixture::Options;
 use crate::layer::Layer;
 use crate::registry::Test;
 use crate::sys;
+use crate::userns;
 
 pub const TESTS: &[Test] = &[
     Test::new("mount_upper_turned_read_only", "E8", turned_read_only),
@@ -148,50 +149,10 @@ fn volatile_mounts(fx: &Fixture, place: &Path) -> Result {
 
 /// Root in a namespace of its own mounts what it has made itself, by the attributes that it may set.
 fn in_user_namespace(fx: &Fixture) -> Result {
-    let place = fx.place("userns")?;
-    let (ready, go) = (rustix::pipe::pipe()?, rustix::pipe::pipe()?);
-    let Some(child) = sys::fork()? else {
-        let result = enter(&ready.1, &go.0).and_then(|()| as_other_root(fx, &place));
-        if let Err(failure) = &result {
-            eprintln!("in the namespace: {failure:?}");
-        }
-        std::process::exit(i32::from(result.is_err()));
-    };
-    drop(ready.1);
-    let mapped = match rustix::io::read(&ready.0, &mut [0])? {
-        0 => Err(Failure::skip("there are no user namespaces")),
-        _ => ["uid_map", "gid_map"].iter().try_for_each(|file| {
-            let path = format!("/proc/{}/{file}", child.as_raw_nonzero());
-            std::fs::write(path, "0 100000 65536").context(file)
-        }),
-    };
-    rustix::io::write(&go.1, b"x")?;
-    let ended = rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty())?;
-    mapped?;
-    let status = ended.and_then(|(_, status)| status.exit_status());
-    check::equal("status in the namespace", status, Some(0))
-}
-
-/// Enters a user namespace, and waits until it has ids.
-fn enter(ready: &OwnedFd, go: &OwnedFd) -> Result {
-    sys::unshare_user()?;
-    rustix::io::write(ready, b"x")?;
-    rustix::io::read(go, &mut [0])?;
-    Ok(())
+    userns::run(fx, as_other_root)
 }
 
 fn as_other_root(fx: &Fixture, place: &Path) -> Result {
-    rustix::thread::set_thread_res_gid(
-        rustix::fs::Gid::ROOT,
-        rustix::fs::Gid::ROOT,
-        rustix::fs::Gid::ROOT,
-    )?;
-    rustix::thread::set_thread_res_uid(
-        rustix::fs::Uid::ROOT,
-        rustix::fs::Uid::ROOT,
-        rustix::fs::Uid::ROOT,
-    )?;
-    mount("tmpfs", place, "tmpfs", MountFlags::empty(), c"mode=755").context("mount tmpfs")?;
     let layer = |name: &str| Layer::create(place.join(name));
     let (upper, work, lower, point) = (
         layer("upper")?,
