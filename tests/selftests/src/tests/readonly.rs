@@ -15,17 +15,17 @@ use rustix::fs::Uid;
 use rustix::fs::XattrFlags;
 use rustix::fs::CWD;
 use rustix::io::Errno;
+use rustix::mount::MountFlags;
 
 use crate::check;
 use crate::check::Result;
 use crate::check::Table;
 use crate::fixture::Fixture;
 use crate::fixture::Mounted;
+use crate::fixture::Options;
 use crate::layer::Layer;
 use crate::registry::Test;
 use crate::sys;
-
-const NOT_YET: &str = "until writing lands";
 
 pub const TESTS: &[Test] = &[
     Test::new("readonly_names", "M18 D1", |fx| names(&lowers(fx)?)).on_disks_too(),
@@ -43,17 +43,25 @@ pub const TESTS: &[Test] = &[
     }),
     Test::new("readonly_xattrs", "M18 F16", |fx| xattrs(&lowers(fx)?)),
     Test::new("readonly_layers_stay_untouched", "M18 C1", untouched).on_disks_too(),
-    Test::new("no_writing_renames", "D5", |fx| renames(&with_upper(fx)?)).rovl_only(NOT_YET),
-    Test::new("no_writing_opens", "F1 C1", |fx| opens(&with_upper(fx)?)).rovl_only(NOT_YET),
-    Test::new("no_writing_attributes", "F14", |fx| {
+    Test::new("readonly_upper_names", "M18 D1", |fx| {
+        names(&with_upper(fx)?)
+    })
+    .on_disks_too(),
+    Test::new("readonly_upper_renames", "M18 D5", |fx| {
+        renames(&with_upper(fx)?)
+    }),
+    Test::new("readonly_upper_opens", "M18 F1 C1", |fx| {
+        opens(&with_upper(fx)?)
+    }),
+    Test::new("readonly_upper_attributes", "M18 F14", |fx| {
         attributes(&with_upper(fx)?)
-    })
-    .rovl_only(NOT_YET),
-    Test::new("no_writing_descriptors", "F14 F8", |fx| {
+    }),
+    Test::new("readonly_upper_descriptors", "M18 F14 F8", |fx| {
         descriptors(&with_upper(fx)?)
-    })
-    .rovl_only(NOT_YET),
-    Test::new("no_writing_xattrs", "F16", |fx| xattrs(&with_upper(fx)?)).rovl_only(NOT_YET),
+    }),
+    Test::new("readonly_upper_xattrs", "M18 F16", |fx| {
+        xattrs(&with_upper(fx)?)
+    }),
 ];
 
 /// The objects that the changes aim at: `t...` in the upper, `b...` in the lower layer.
@@ -78,10 +86,15 @@ fn lowers(fx: &Fixture) -> Result<Mounted> {
     fx.lowers(&[&top, &bottom])
 }
 
+/// With an upper layer, to which nothing shall be written all the same.
 fn with_upper(fx: &Fixture) -> Result<Mounted> {
     let (upper, lower) = (fx.layer("upper")?, fx.layer("lower")?);
     fill(&upper, &lower)?;
-    fx.upper(&upper, &[&lower])
+    let options = Options::new()
+        .lowers(&[&lower])
+        .upper(&upper, &fx.work()?)
+        .mount_flags(MountFlags::RDONLY);
+    Ok(fx.mount(&options)?)
 }
 
 const MODE: Mode = Mode::RWXU;
