@@ -37,4 +37,5 @@ pub(crate) mod temp;
 pub(crate) mod trap;
 mod whiteout;
 pub(crate) mod workdir;
+pub(crate) mod write;
 pub(crate) mod xattr;

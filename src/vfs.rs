@@ -30,6 +30,7 @@ pub(crate) mod file;
 pub(crate) mod fileattr;
 pub(crate) mod handle;
 pub(crate) mod inode;
+pub(crate) mod layer_files;
 pub(crate) mod lock;
 pub(crate) mod locked_name;
 pub(crate) mod lookup;
@@ -47,6 +48,8 @@ pub(crate) mod slot;
 pub(crate) mod superblock;
 pub(crate) mod tmpfile;
 pub(crate) mod vtable;
+pub(crate) mod watch;
+pub(crate) mod write;
 pub(crate) mod xattr;
 
 use kernel::prelude::*;

@@ -31,3 +31,6 @@ const unsigned int ROVL_ATTR_MODE = ATTR_MODE;
 const unsigned int ROVL_LOOKUP_FOLLOW = LOOKUP_FOLLOW;
 const unsigned int ROVL_LOOKUP_RCU = LOOKUP_RCU;
 const loff_t ROVL_MAX_LFS_FILESIZE = MAX_LFS_FILESIZE;
+const int ROVL_READ = READ;
+const int ROVL_IOCB_DSYNC = IOCB_DSYNC;
+const int ROVL_IOCB_SYNC = IOCB_SYNC;

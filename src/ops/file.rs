@@ -5,17 +5,23 @@
 #![forbid(unsafe_code)]
 
 use kernel::{
-    iov::IovIterDest,
+    iov::{
+        IovIterDest,
+        IovIterSource, //
+    },
     mm::virt::VmaNew,
-    prelude::*,
-    sync::aref::ARef, //
+    prelude::*, //
 };
 
 use crate::{
     overlay::{
         fs::Overlay,
-        io,
-        sync, //
+        io::{
+            self,
+            Attributes, //
+        },
+        sync,
+        write, //
     },
     vfs::{
         backing::{
@@ -28,12 +34,17 @@ use crate::{
         file::{
             File,
             Iocb,
-            LayerFile,
             Splice,
             Whence, //
         },
         inode::Inode,
-        vtable::file::FileOps, //
+        layer_files::LayerFiles,
+        vtable::file::FileOps,
+        write::{
+            Allocation,
+            CopyKind,
+            CopyRange, //
+        }, //
     },
 };
 
@@ -43,53 +54,94 @@ pub(crate) struct Ops;
 #[vtable]
 impl FileOps for Ops {
     type Fs = Overlay;
-    type Handle = ARef<LayerFile>;
+    type Handle = LayerFiles;
 
     fn open(inode: &Inode<Overlay>, file: &File<Overlay>) -> Result<Self::Handle> {
         let _creds = inode.superblock().data().as_mounter();
         io::open(inode, file)
     }
 
-    fn llseek(file: &File<Overlay>, real: &LayerFile, offset: i64, whence: Whence) -> Result<i64> {
+    fn llseek(
+        file: &File<Overlay>,
+        files: &LayerFiles,
+        offset: i64,
+        whence: Whence,
+    ) -> Result<i64> {
         let _creds = file.inode().superblock().data().as_mounter();
-        io::llseek(file, real, offset, whence)
+        io::llseek(file, files, offset, whence)
     }
 
     fn read_iter(
         file: &File<Overlay>,
-        real: &LayerFile,
+        files: &LayerFiles,
         iocb: &mut Iocb<'_>,
         to: &mut IovIterDest<'_>,
     ) -> Result<usize> {
         let mounter = file.inode().superblock().data().mounter();
-        io::current(file, real)?.read(iocb, to, mounter)
+        io::current(file, files)?.read::<Attributes>(iocb, to, mounter)
     }
 
     fn splice_read(
         file: &File<Overlay>,
-        real: &LayerFile,
+        files: &LayerFiles,
         position: &mut i64,
         splice: Splice,
     ) -> Result<usize> {
         let mounter = file.inode().superblock().data().mounter();
-        io::current(file, real)?.splice_read(file, position, splice, mounter)
+        io::current(file, files)?.splice_read::<Attributes>(file, position, splice, mounter)
     }
 
-    fn mmap(file: &File<Overlay>, real: &LayerFile, vma: &VmaNew) -> Result {
-        real.mmap(vma, file.inode().superblock().data().mounter())
+    fn write_iter(
+        file: &File<Overlay>,
+        files: &LayerFiles,
+        iocb: &mut Iocb<'_>,
+        from: &mut IovIterSource<'_>,
+    ) -> Result<usize> {
+        write::write(file, files, iocb, from)
     }
 
-    fn unmapped_area(_file: &File<Overlay>, real: &LayerFile, request: AreaRequest) -> AreaAddress {
+    fn splice_write(
+        file: &File<Overlay>,
+        files: &LayerFiles,
+        position: &mut i64,
+        splice: Splice,
+    ) -> Result<usize> {
+        write::splice_write(file, files, position, splice)
+    }
+
+    fn fallocate(file: &File<Overlay>, files: &LayerFiles, allocation: Allocation) -> Result {
+        write::fallocate(file, files, allocation)
+    }
+
+    fn copy_range(
+        from: (&File<Overlay>, &LayerFiles),
+        to: (&File<Overlay>, &LayerFiles),
+        range: CopyRange,
+        kind: CopyKind,
+    ) -> Result<i64> {
+        write::copy_range(from, to, range, kind)
+    }
+
+    fn mmap(file: &File<Overlay>, files: &LayerFiles, vma: &VmaNew) -> Result {
+        io::mmap(file, files, vma)
+    }
+
+    fn unmapped_area(
+        _file: &File<Overlay>,
+        files: &LayerFiles,
+        request: AreaRequest,
+    ) -> AreaAddress {
         // Only aligned as the layer's filesystem wants it can the file be mapped by huge pages.
-        real.unmapped_area(request)
+        files.latest().unmapped_area(request)
     }
 
-    fn fadvise(file: &File<Overlay>, real: &LayerFile, advice: Advice) -> Result {
+    fn fadvise(file: &File<Overlay>, files: &LayerFiles, advice: Advice) -> Result {
         let _creds = file.inode().superblock().data().as_mounter();
-        io::current(file, real)?.advise(advice)
+        io::current(file, files)?.advise(advice)
     }
 
-    fn flush(file: &File<Overlay>, real: &LayerFile, owner: LockOwner) -> Result {
+    fn flush(file: &File<Overlay>, files: &LayerFiles, owner: LockOwner) -> Result {
+        let real = files.latest();
         if !real.wants_flush() {
             return Ok(());
         }
@@ -97,7 +149,7 @@ impl FileOps for Ops {
         real.flush(owner)
     }
 
-    fn fsync(file: &File<Overlay>, real: &LayerFile, range: SyncRange) -> Result {
-        sync::file(file, real, range)
+    fn fsync(file: &File<Overlay>, files: &LayerFiles, range: SyncRange) -> Result {
+        sync::file(file, files, range)
     }
 }

@@ -45,7 +45,6 @@ use crate::{
             Unhashed, //
         },
         dirop::NewObject,
-        file::LayerFile,
         fileattr::{
             ExtentRequest,
             FileAttr, //
@@ -54,6 +53,7 @@ use crate::{
             Access,
             Inode, //
         },
+        layer_files::LayerFiles,
         locked_name::LockedName,
         mount::Idmap,
         revalidate::Wish,
@@ -152,14 +152,10 @@ impl InodeOps for Directory {
         create::link(old, name)
     }
 
-    fn tmpfile(
-        idmap: &Idmap,
-        file: UnnamedFile<'_, Overlay>,
-        mode: u16,
-    ) -> Result<ARef<LayerFile>> {
+    fn tmpfile(idmap: &Idmap, file: UnnamedFile<'_, Overlay>, mode: u16) -> Result<LayerFiles> {
         let inode = PreparedInode::new(idmap, &file.name(), mode)?;
         let caller = file.name().superblock().data().as_mounter();
-        create::tmpfile(inode, file, &caller)
+        Ok(create::tmpfile(inode, file, &caller)?.into())
     }
 
     fn unlink(name: LockedName<'_, Overlay>) -> Result {

@@ -68,6 +68,18 @@ pub(crate) fn refresh(inode: &Inode<Overlay>) {
     }
 }
 
+/// As [`refresh`], unless the mode is still the same, which is all that counts before the file is written
+/// to: by it the set-user-ID and set-group-ID bits are found that go then.
+#[inline]
+pub(super) fn refresh_mode(inode: &Inode<Overlay>) {
+    let layers = inode.superblock().data().layers();
+    if let Some(real) = inode.node().real(layers) {
+        if !inode.has_mode_of(&real) {
+            inode.copy_attributes(&real);
+        }
+    }
+}
+
 /// Checks the mounter's right to do what `access` says with the object below. The caller has checked the
 /// task's right to do it with the inode of the overlay.
 ///

@@ -3,16 +3,17 @@
 //! Open regular files: each one stands for an open file of a layer.
 //!
 //! See F1 to F7 of the behaviour of overlayfs, and
-//! [`fs/overlayfs/file.c`](srctree/fs/overlayfs/file.c).
+//! [`fs/overlayfs/file.c`](srctree/fs/overlayfs/file.c). Writing is in [`super::write`].
 
 #![forbid(unsafe_code)]
 
 use kernel::{
-    prelude::*,
-    sync::aref::ARef, //
+    mm::virt::VmaNew,
+    prelude::*, //
 };
 
 use super::{
+    attr,
     copy_up::{
         copy_up,
         copy_up_truncated, //
@@ -20,20 +21,24 @@ use super::{
     fs::Overlay,
 };
 use crate::vfs::{
+    dentry::Dentry,
     file::{
         File,
         LayerFile,
         Whence, //
     },
     inode::Inode,
+    layer_files::LayerFiles,
+    watch::Watcher,
+    AnyFs, //
 };
 
-/// Opens the file of the uppermost layer for `file`.
+/// Opens the file of the uppermost layer for `file`, after it was copied up if it may be written to.
 ///
 /// # Errors
 ///
-/// What the layer's filesystem says.
-pub(crate) fn open(inode: &Inode<Overlay>, file: &File<Overlay>) -> Result<ARef<LayerFile>> {
+/// Those of copying up, and what the layer's filesystem says.
+pub(crate) fn open(inode: &Inode<Overlay>, file: &File<Overlay>) -> Result<LayerFiles> {
     let instance = inode.superblock().data();
     let flags = file.flags();
     if flags.truncates() {
@@ -43,19 +48,81 @@ pub(crate) fn open(inode: &Inode<Overlay>, file: &File<Overlay>) -> Result<ARef<
     }
     file.forget_creation_flags();
     let real = inode.node().real(instance.layers()).ok_or(EIO)?;
-    LayerFile::open_for(file, &real, instance.mounter())
+    Ok(LayerFile::open_for(file, &real, instance.mounter())?.into())
 }
 
-/// The layer's file for the next operation on `file`, with the flags that `fcntl(2)` has set since. (C:
-/// `ovl_real_file`.)
+/// The layer's file that has the data of `file` now: if it was copied up since it was opened, the one in
+/// upper is opened at the first use. (C: `ovl_real_file_path`.)
 ///
 /// # Errors
 ///
-/// `EPERM`, or `EINVAL` if the layer's filesystem cannot do what the flags ask for.
+/// What upper's filesystem says.
 #[inline]
-pub(crate) fn current<'a>(file: &File<Overlay>, real: &'a LayerFile) -> Result<&'a LayerFile> {
+pub(super) fn latest<'a>(file: &File<Overlay>, files: &'a LayerFiles) -> Result<&'a LayerFile> {
+    let real = files.latest();
+    match file.inode().node().upper() {
+        Some(upper) if !real.is_of(upper) => open_upper(file, files, upper),
+        _ => Ok(real),
+    }
+}
+
+#[cold]
+fn open_upper<'a>(
+    file: &File<Overlay>,
+    files: &'a LayerFiles,
+    upper: &Dentry<AnyFs>,
+) -> Result<&'a LayerFile> {
+    let instance = file.inode().superblock().data();
+    let layer = instance.layers().upper().ok_or(EIO)?;
+    let _creds = instance.as_mounter();
+    let real = LayerFile::open_for(file, &layer.path(upper), instance.mounter())?;
+    let real = files.replace(real)?;
+    // It can be another one only if upper was tampered with.
+    if real.is_of(upper) {
+        Ok(real)
+    } else {
+        Err(EIO)
+    }
+}
+
+/// As [`latest`], with the flags that `fcntl(2)` has set since. (C: `ovl_real_file`.)
+///
+/// # Errors
+///
+/// `EPERM`, or `EINVAL` if the layer's filesystem cannot do what the flags ask for; those of [`latest`].
+#[inline]
+pub(crate) fn current<'a>(file: &File<Overlay>, files: &'a LayerFiles) -> Result<&'a LayerFile> {
+    let real = latest(file, files)?;
     real.follow_flags(file)?;
     Ok(real)
+}
+
+/// Keeps the attributes that are cached in our inodes up to date with what is done to files below.
+pub(crate) struct Attributes;
+
+impl Watcher for Attributes {
+    type Fs = Overlay;
+
+    #[inline]
+    fn accessed(_file: &File<Overlay>) {
+        // TODO: The time of the last access is not updated yet.
+    }
+
+    #[inline]
+    fn written(file: &File<Overlay>) {
+        attr::refresh(file.inode());
+    }
+}
+
+/// Maps the file into memory: the one that has the data now, so that a mapping never shows older data than
+/// reading does (Q7). Overlayfs maps the one that was opened first.
+///
+/// # Errors
+///
+/// `ENODEV`, and what the layer's filesystem says.
+pub(crate) fn mmap(file: &File<Overlay>, files: &LayerFiles, vma: &VmaNew) -> Result {
+    let mounter = file.inode().superblock().data().mounter();
+    latest(file, files)?.mmap::<Attributes>(vma, mounter)
 }
 
 /// Seeks. The position of `file` is the one that counts; only the layer's filesystem knows of holes, and
@@ -66,14 +133,14 @@ pub(crate) fn current<'a>(file: &File<Overlay>, real: &'a LayerFile) -> Result<&
 /// What the layer's filesystem says.
 pub(crate) fn llseek(
     file: &File<Overlay>,
-    real: &LayerFile,
+    files: &LayerFiles,
     offset: i64,
     whence: Whence,
 ) -> Result<i64> {
     let position = match (whence, offset) {
         (Whence::Current, 0) => return Ok(file.position()),
         (Whence::Start, 0) => 0,
-        _ => real.seek(file.position(), offset, whence)?,
+        _ => current(file, files)?.seek(file.position(), offset, whence)?,
     };
     file.set_position(position);
     Ok(position)

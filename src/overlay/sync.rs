@@ -16,6 +16,7 @@ use super::{
         Instance,
         Overlay, //
     },
+    io,
     readdir::OpenDir, //
 };
 use crate::{
@@ -27,6 +28,7 @@ use crate::{
             LayerFile,
             OpenFlags, //
         },
+        layer_files::LayerFiles, //
     },
 };
 
@@ -82,16 +84,17 @@ pub(crate) fn before_read_only(instance: &Instance) -> Result {
     }
 }
 
-/// Syncs a regular file, which `real` was opened for.
+/// Syncs a regular file.
 ///
 /// # Errors
 ///
 /// What the filesystem of upper says.
-pub(crate) fn file(file: &File<Overlay>, real: &LayerFile, range: SyncRange) -> Result {
+pub(crate) fn file(file: &File<Overlay>, files: &LayerFiles, range: SyncRange) -> Result {
     let inode = file.inode();
     if duty(inode.superblock().data())? == Duty::Skip || inode.node().upper().is_none() {
         return Ok(());
     }
+    let real = io::latest(file, files)?;
     let _creds = inode.superblock().data().as_mounter();
     real.sync(range)
 }
@@ -111,10 +114,12 @@ pub(crate) fn directory(file: &File<Overlay>, dir: &OpenDir, range: SyncRange) -
         return Ok(());
     };
     let _creds = instance.as_mounter();
-    if let OpenDir::Plain(real) = dir {
-        return real.sync(range);
+    match dir {
+        OpenDir::Plain(real) if real.is_of(upper) => return real.sync(range),
+        _ => (),
     }
-    // A merged directory keeps no file of its layers open; to sync one is rare.
+    // A merged directory keeps no file of its layers open, and what was copied up since it was opened has
+    // only that of the lower one; to sync one is rare.
     let path = layer.path(upper);
     LayerFile::open_to_read(&path, OpenFlags::LARGE_FILE, instance.mounter())?.sync(range)
 }

@@ -36,6 +36,11 @@ use super::{
         Inode, //
     },
     path::PathRef,
+    watch::{
+        backing_ctx,
+        Watcher, //
+    },
+    AnyFs,
     FileSystem, //
 };
 use crate::bindings;
@@ -260,6 +265,16 @@ impl LayerFile {
         self.0.get()
     }
 
+    /// Whether it is the object of `dentry` that is open.
+    #[inline]
+    pub(crate) fn is_of(&self, dentry: &Dentry<AnyFs>) -> bool {
+        // SAFETY: The file is valid by the type invariant, and its inode never changes.
+        let inode = unsafe { (*self.as_ptr()).f_inode };
+        dentry
+            .inode()
+            .is_some_and(|other| ptr::eq(inode, other.as_ptr()))
+    }
+
     /// Opens the file at `path` for `user`, with its flags, if `cred`, which has to be in force, may.
     ///
     /// The new file keeps the path of `user` for those who ask, as in `/proc/PID/maps`.
@@ -347,13 +362,13 @@ impl LayerFile {
     ///
     /// What the filesystem says; `EIOCBQUEUED` means that the read goes on.
     #[inline]
-    pub(crate) fn read(
+    pub(crate) fn read<W: Watcher>(
         &self,
         iocb: &mut Iocb<'_>,
         to: &mut IovIterDest<'_>,
         cred: &Credential,
     ) -> Result<usize> {
-        let mut ctx = backing_ctx(cred);
+        let mut ctx = backing_ctx::<W>(cred);
         // SAFETY: All are valid. The file was opened by `backing_file_open`.
         let read = unsafe {
             bindings::backing_file_read_iter(
@@ -372,14 +387,14 @@ impl LayerFile {
     /// # Errors
     ///
     /// What the filesystem says.
-    pub(crate) fn splice_read<F: FileSystem>(
+    pub(crate) fn splice_read<W: Watcher>(
         &self,
-        user: &File<F>,
+        user: &File<W::Fs>,
         position: &mut i64,
         splice: Splice,
         cred: &Credential,
     ) -> Result<usize> {
-        let mut ctx = backing_ctx(cred);
+        let mut ctx = backing_ctx::<W>(cred);
         let mut iocb = MaybeUninit::<bindings::kiocb>::uninit();
         // SAFETY: There is room for the structure, and the file outlives it.
         unsafe { bindings::rovl_init_sync_kiocb(iocb.as_mut_ptr(), user.as_ptr()) };
@@ -406,19 +421,10 @@ impl LayerFile {
     /// # Errors
     ///
     /// `ENODEV` if it cannot be mapped, and what the filesystem says.
-    pub(crate) fn mmap(&self, vma: &VmaNew, cred: &Credential) -> Result {
-        let mut ctx = backing_ctx(cred);
+    pub(crate) fn mmap<W: Watcher>(&self, vma: &VmaNew, cred: &Credential) -> Result {
+        let mut ctx = backing_ctx::<W>(cred);
         // SAFETY: All are valid. The file was opened by `backing_file_open`.
         to_result(unsafe { bindings::backing_file_mmap(self.as_ptr(), vma.as_ptr(), &mut ctx) })
-    }
-}
-
-fn backing_ctx(cred: &Credential) -> bindings::backing_file_ctx {
-    bindings::backing_file_ctx {
-        cred: cred.as_ptr(),
-        // Access times are those of the file below, which lower layers do not update.
-        accessed: None,
-        end_write: None,
     }
 }
 
@@ -432,11 +438,11 @@ pub(super) fn usize_or_errno(value: isize) -> Result<usize> {
     usize::try_from(value).map_err(|_| Error::from_errno(value as c_int))
 }
 
-/// A read request for a file of ours.
+/// A request to read a file of ours, or to write to it.
 pub(crate) struct Iocb<'a>(NonNull<bindings::kiocb>, PhantomData<&'a mut ()>);
 
 impl Iocb<'_> {
-    /// Wraps the argument of the `read_iter` callback.
+    /// Wraps the argument of the `read_iter` or `write_iter` callback.
     ///
     /// # Safety
     ///
@@ -445,9 +451,15 @@ impl Iocb<'_> {
     pub(super) unsafe fn from_raw(ptr: NonNull<bindings::kiocb>) -> Self {
         Self(ptr, PhantomData)
     }
+
+    /// C's pointer.
+    #[inline]
+    pub(super) fn as_ptr(&mut self) -> *mut bindings::kiocb {
+        self.0.as_ptr()
+    }
 }
 
-/// The rest of the arguments of the `splice_read` callback.
+/// The rest of the arguments of the `splice_read` or `splice_write` callback.
 pub(crate) struct Splice {
     pub(super) pipe: NonNull<bindings::pipe_inode_info>,
     pub(super) len: usize,

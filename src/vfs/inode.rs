@@ -257,6 +257,13 @@ impl<F: FileSystem> Inode<F> {
         unsafe { bindings::spin_unlock(lock) };
     }
 
+    /// Whether the type and permission bits are those of what is at `path`.
+    #[inline]
+    pub(crate) fn has_mode_of(&self, path: &PathRef<'_>) -> bool {
+        let real = path.dentry.inode();
+        real.is_some_and(|real| real.mode() == self.mode())
+    }
+
     /// Lets an inode that could not be found by what it stands for be found by `key` from now on.
     /// One that can be found already stays as it is.
     pub(crate) fn find_by(&self, key: &Inode<AnyFs>) {

@@ -128,3 +128,36 @@ impl Drop for NodeLocked<'_> {
         unsafe { bindings::mutex_unlock(self.lock.mutex.get()) };
     }
 }
+
+/// Holds the lock of an inode, so that nobody else changes it through the VFS.
+///
+/// # Invariants
+///
+/// The current task holds the inode's `i_rwsem` exclusively.
+#[must_use = "the inode is unlocked at once when this is dropped"]
+pub(crate) struct InodeLocked<'a, F: FileSystem> {
+    inode: &'a Inode<F>,
+    _not_send: PhantomData<NotThreadSafe>,
+}
+
+impl<F: FileSystem> Inode<F> {
+    /// Takes the lock.
+    #[inline]
+    pub(crate) fn lock(&self) -> InodeLocked<'_, F> {
+        // SAFETY: The inode is valid by its invariant.
+        unsafe { bindings::rovl_inode_lock(self.as_ptr()) };
+        // INVARIANT: Just taken.
+        InodeLocked {
+            inode: self,
+            _not_send: PhantomData,
+        }
+    }
+}
+
+impl<F: FileSystem> Drop for InodeLocked<'_, F> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant the current task holds the lock.
+        unsafe { bindings::rovl_inode_unlock(self.inode.as_ptr()) };
+    }
+}

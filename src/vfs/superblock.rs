@@ -86,6 +86,12 @@ impl<F> SuperBlock<F> {
         flags & bindings::ROVL_SB_RDONLY as c_ulong != 0
     }
 
+    /// Whether both are the same superblock.
+    #[inline]
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        ptr::eq(self, other)
+    }
+
     /// An address that tells this superblock from all others that exist.
     pub(crate) fn identity(&self) -> SuperBlockId {
         // CAST: An address as a number, never turned back.

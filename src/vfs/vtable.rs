@@ -8,6 +8,7 @@
 pub(crate) mod dentry;
 pub(crate) mod export;
 pub(crate) mod file;
+mod file_write;
 pub(crate) mod inode;
 mod inode_attr;
 mod inode_names;

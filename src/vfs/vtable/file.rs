@@ -13,7 +13,10 @@ use kernel::{
         from_result,
         VTABLE_DEFAULT_ERROR, //
     },
-    iov::IovIterDest,
+    iov::{
+        IovIterDest,
+        IovIterSource, //
+    },
     mm::virt::VmaNew,
     prelude::*,
     types::ForeignOwnable, //
@@ -37,12 +40,69 @@ use crate::{
         },
         inode::Inode,
         readdir::Emitter,
+        write::{
+            Allocation,
+            CopyKind,
+            CopyRange, //
+        },
         FileSystem, //
     },
 };
 
+/// What each open file owns, kept in its `private_data`.
+///
+/// # Safety
+///
+/// Implementers guarantee that what [`OpenState::into_private`] returns stands for all of the value, and
+/// that [`OpenState::borrow_at`] leaves in its place what [`OpenState::from_private`] can be called with.
+pub(crate) unsafe trait OpenState: Send + Sync + 'static {
+    /// What callbacks see of it.
+    type Borrowed<'a>;
+
+    /// Turns it into what can be kept in `private_data`.
+    fn into_private(self) -> *mut c_void;
+
+    /// Turns it back.
+    ///
+    /// # Safety
+    ///
+    /// `private` must come from [`OpenState::into_private`], or be what was found in its place
+    /// afterwards, must be turned back only once, and nothing that was borrowed may be used any more.
+    unsafe fn from_private(private: *mut c_void) -> Self;
+
+    /// Looks at it in its place.
+    ///
+    /// # Safety
+    ///
+    /// `place` must hold what comes from [`OpenState::into_private`], and nobody may access it but by this
+    /// function, during `'a`.
+    unsafe fn borrow_at<'a>(place: *mut *mut c_void) -> Self::Borrowed<'a>;
+}
+
+// SAFETY: `ForeignOwnable` promises the same, and leaves what is in the place as it is.
+unsafe impl<T: ForeignOwnable + Send + Sync + 'static> OpenState for T {
+    type Borrowed<'a> = <T as ForeignOwnable>::Borrowed<'a>;
+
+    fn into_private(self) -> *mut c_void {
+        self.into_foreign()
+    }
+
+    unsafe fn from_private(private: *mut c_void) -> Self {
+        // SAFETY: By this function's requirements.
+        unsafe { T::from_foreign(private) }
+    }
+
+    #[inline]
+    unsafe fn borrow_at<'a>(place: *mut *mut c_void) -> Self::Borrowed<'a> {
+        // SAFETY: By this function's requirements the place can be read.
+        let private = unsafe { *place };
+        // SAFETY: By this function's requirements.
+        unsafe { T::borrow(private) }
+    }
+}
+
 /// What each open file owns, as callbacks see it.
-pub(crate) type Handle<'a, T> = <<T as FileOps>::Handle as ForeignOwnable>::Borrowed<'a>;
+pub(crate) type Handle<'a, T> = <<T as FileOps>::Handle as OpenState>::Borrowed<'a>;
 
 /// What a filesystem does with open files.
 #[vtable]
@@ -51,7 +111,7 @@ pub(crate) trait FileOps {
     type Fs: FileSystem;
 
     /// What each open file owns.
-    type Handle: ForeignOwnable + Send + Sync;
+    type Handle: OpenState;
 
     /// Opens the file.
     ///
@@ -84,6 +144,66 @@ pub(crate) trait FileOps {
         to: &mut IovIterDest<'_>,
     ) -> Result<usize> {
         let _ = (file, handle, iocb, to);
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Writes.
+    ///
+    /// # Errors
+    ///
+    /// What a filesystem below says.
+    fn write_iter(
+        file: &File<Self::Fs>,
+        handle: Handle<'_, Self>,
+        iocb: &mut Iocb<'_>,
+        from: &mut IovIterSource<'_>,
+    ) -> Result<usize> {
+        let _ = (file, handle, iocb, from);
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Moves data out of a pipe.
+    ///
+    /// # Errors
+    ///
+    /// What a filesystem below says.
+    fn splice_write(
+        file: &File<Self::Fs>,
+        handle: Handle<'_, Self>,
+        position: &mut i64,
+        splice: Splice,
+    ) -> Result<usize> {
+        let _ = (file, handle, position, splice);
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Reserves, frees or moves the space of a part of the file.
+    ///
+    /// # Errors
+    ///
+    /// What a filesystem below says.
+    fn fallocate(
+        file: &File<Self::Fs>,
+        handle: Handle<'_, Self>,
+        allocation: Allocation,
+    ) -> Result {
+        let _ = (file, handle, allocation);
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Makes a part of `to` the same as a part of `from`, a file of this filesystem as well, though not
+    /// always in the same superblock. Returns for how many bytes it did.
+    ///
+    /// # Errors
+    ///
+    /// What a filesystem below says.
+    fn copy_range(
+        from: (&File<Self::Fs>, Handle<'_, Self>),
+        to: (&File<Self::Fs>, Handle<'_, Self>),
+        range: CopyRange,
+        kind: CopyKind,
+    ) -> Result<i64> {
+        let _ = (from, to, range, kind);
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -188,6 +308,31 @@ impl<T: FileOps> FileTable<T> {
         } else {
             None
         },
+        write_iter: if T::HAS_WRITE_ITER {
+            Some(Self::write_iter)
+        } else {
+            None
+        },
+        splice_write: if T::HAS_SPLICE_WRITE {
+            Some(Self::splice_write)
+        } else {
+            None
+        },
+        fallocate: if T::HAS_FALLOCATE {
+            Some(Self::fallocate)
+        } else {
+            None
+        },
+        copy_file_range: if T::HAS_COPY_RANGE {
+            Some(Self::copy_file_range)
+        } else {
+            None
+        },
+        remap_file_range: if T::HAS_COPY_RANGE {
+            Some(Self::remap_file_range)
+        } else {
+            None
+        },
         splice_read: if T::HAS_SPLICE_READ {
             Some(Self::splice_read)
         } else {
@@ -229,11 +374,11 @@ impl<T: FileOps> FileTable<T> {
     ///
     /// `file` must have been opened by `Self::open`, and not be released, during `'a`.
     #[inline]
-    unsafe fn handle<'a>(file: *mut bindings::file) -> Handle<'a, T> {
+    pub(super) unsafe fn handle<'a>(file: *mut bindings::file) -> Handle<'a, T> {
         // SAFETY: By this function's requirements.
-        let private = unsafe { (*file).private_data };
+        let place = unsafe { &raw mut (*file).private_data };
         // SAFETY: `open` put an owned `T::Handle` there, and `release` has not taken it back.
-        unsafe { T::Handle::borrow(private) }
+        unsafe { T::Handle::borrow_at(place) }
     }
 
     /// # Safety
@@ -247,7 +392,7 @@ impl<T: FileOps> FileTable<T> {
             let file = unsafe { File::from_raw(raw) };
             let handle = T::open(inode, file)?;
             // SAFETY: By the callback's contract nobody else uses the file yet.
-            unsafe { (*raw).private_data = handle.into_foreign() };
+            unsafe { (*raw).private_data = handle.into_private() };
             Ok(0)
         })
     }
@@ -259,7 +404,7 @@ impl<T: FileOps> FileTable<T> {
         // SAFETY: By the callback's contract.
         let private = unsafe { (*file).private_data };
         // SAFETY: `open` put it there, and nobody uses the file any more.
-        drop(unsafe { T::Handle::from_foreign(private) });
+        drop(unsafe { T::Handle::from_private(private) });
         0
     }
 

@@ -12,14 +12,16 @@ use kernel::{
         from_result,
         to_result, //
     },
-    prelude::*,
-    types::ForeignOwnable, //
+    prelude::*, //
 };
 
-use super::inode::{
-    InodeOps,
-    InodeTable,
-    RegularHandle, //
+use super::{
+    file::OpenState,
+    inode::{
+        InodeOps,
+        InodeTable,
+        RegularHandle, //
+    },
 };
 use crate::{
     bindings,
@@ -166,7 +168,7 @@ impl<T: InodeOps> InodeTable<T> {
             let idmap = unsafe { Idmap::from_raw(idmap) };
             // SAFETY: By the callback's contract.
             let handle = T::tmpfile(idmap, unsafe { UnnamedFile::from_raw(file) }, mode)?;
-            let handle = handle.into_foreign();
+            let handle = handle.into_private();
             // SAFETY: By the callback's contract nobody else uses the file yet.
             let dentry = unsafe {
                 (*file).private_data = handle;
@@ -177,7 +179,7 @@ impl<T: InodeOps> InodeTable<T> {
             // SAFETY: The file is valid.
             if unsafe { (*file).f_mode } & bindings::ROVL_FMODE_OPENED == 0 {
                 // SAFETY: It was made above, and nobody releases a file that was not opened.
-                drop(unsafe { RegularHandle::<T::Fs>::from_foreign(handle) });
+                drop(unsafe { RegularHandle::<T::Fs>::from_private(handle) });
             }
             to_result(result)?;
             Ok(0)
