@@ -140,6 +140,17 @@ pub fn errno<T, E: AsErrno>(
     }
 }
 
+/// Says in what part of a test, which is run several times, a check failed.
+pub fn within(part: impl Display, result: Result) -> Result {
+    match result {
+        Err(Failure::Failed { message, place }) => Err(Failure::Failed {
+            message: format!("{part}: {message}"),
+            place,
+        }),
+        other => other,
+    }
+}
+
 /// Collects the differences of a table of checks, so that one run shows all of them.
 #[derive(Default)]
 pub struct Table {

@@ -38,6 +38,7 @@ mod statfs;
 mod symlink;
 mod umount;
 mod whiteout;
+mod write;
 mod xattr;
 
 use crate::registry::Test;
@@ -78,6 +79,7 @@ pub const ALL: &[&[Test]] = &[
     acl::TESTS,
     fileattr::TESTS,
     file_io::TESTS,
+    write::TESTS,
     bad_input::TESTS,
     mount_state::TESTS,
     module::TESTS,
