@@ -18,6 +18,7 @@ pub(crate) mod export;
 pub(crate) mod fileattr;
 pub(crate) mod fs;
 pub(crate) mod identity;
+mod impure;
 pub(crate) mod io;
 pub(crate) mod layer;
 mod leftover;

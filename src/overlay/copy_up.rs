@@ -2,15 +2,51 @@
 
 //! Copying an object up: making it anew in upper, before the first change.
 //!
+//! It goes through stages, each of which is a type. A [`Plan`] says what is to be copied, and to where. A
+//! [`Temporary`](install::Temporary) is an object in the making that nobody can see. When its data is
+//! there it is [`Filled`](install::Filled), and when it has got its attributes and its name it is in
+//! upper, whole. Whatever fails on the way, dropping the stage takes away what was made, and the lower
+//! object stays in view.
+//!
+//! Objects are copied one by one, a directory before what is in it. Each has the lock of its node held
+//! meanwhile, so that all who want one file wait for one copy, while others are copied beside it. Write
+//! access to upper is taken for single steps, and never held while data is copied.
+//!
 //! See C1 to C7 of the behaviour of overlayfs, and
 //! [`fs/overlayfs/copy_up.c`](srctree/fs/overlayfs/copy_up.c).
 
 #![forbid(unsafe_code)]
 
-use kernel::prelude::*;
+mod data;
+mod install;
+mod metadata;
 
-use super::fs::Overlay;
-use crate::vfs::dentry::Dentry;
+use kernel::{
+    prelude::*,
+    sync::aref::ARef, //
+};
+
+use super::{
+    attr,
+    fs::{
+        Instance,
+        Overlay,
+        Writable, //
+    },
+    stack::LowerObject,
+};
+use crate::{
+    model::options::Fsync,
+    vfs::{
+        attr::Stat,
+        dentry::Dentry,
+        inode::{
+            FileType,
+            Inode, //
+        },
+        path::PathRef, //
+    },
+};
 
 /// Makes sure that the object, and all directories above it, are in upper, with all their data.
 ///
@@ -18,14 +54,10 @@ use crate::vfs::dentry::Dentry;
 ///
 /// # Errors
 ///
-/// `EROFS` if nothing can be written, `EOVERFLOW` if the owner has no number here, `EINTR`, and what the
-/// layers' filesystems say.
+/// `EROFS` if nothing can be written, `EOVERFLOW` if the owner has no number here, `EINTR`, `EEXIST` if
+/// somebody has put something else into upper, and what the layers' filesystems say.
 pub(crate) fn copy_up(dentry: &Dentry<Overlay>) -> Result {
-    match dentry.inode().ok_or(ESTALE)?.node().upper() {
-        Some(_) => Ok(()),
-        // TODO: Nothing is copied up yet.
-        None => Err(EROFS),
-    }
+    with_parents(dentry, Extent::Whole)
 }
 
 /// As [`copy_up`], of a regular file that is about to lose all its data, so that none is copied.
@@ -34,5 +66,148 @@ pub(crate) fn copy_up(dentry: &Dentry<Overlay>) -> Result {
 ///
 /// As [`copy_up`].
 pub(crate) fn copy_up_truncated(dentry: &Dentry<Overlay>) -> Result {
-    copy_up(dentry)
+    with_parents(dentry, Extent::Empty)
+}
+
+/// How much data a copy of a regular file gets.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// All that there is.
+    Whole,
+    /// None.
+    Empty,
+}
+
+/// Whether the object is in upper.
+fn is_up(dentry: &Dentry<Overlay>) -> Result<bool> {
+    Ok(dentry.inode().ok_or(ESTALE)?.node().upper().is_some())
+}
+
+/// Copies up the object, and what is above it. (C: `ovl_copy_up_flags`.)
+fn with_parents(dentry: &Dentry<Overlay>, extent: Extent) -> Result {
+    if is_up(dentry)? {
+        return Ok(());
+    }
+    let instance = dentry.superblock().data();
+    let writable = instance.writable()?;
+    // Once one is done, others may have been renamed or copied, so that the search begins anew.
+    while !is_up(dentry)? {
+        let mut next: ARef<_> = dentry.into();
+        let mut parent = next.parent();
+        while !is_up(&parent)? {
+            let above = parent.parent();
+            if core::ptr::eq(&*above, &*parent) {
+                // The root is in upper, and nothing else is in no directory.
+                return Err(EIO);
+            }
+            next = core::mem::replace(&mut parent, above);
+        }
+        one(instance, writable, &parent, &next, extent)?;
+    }
+    Ok(())
+}
+
+/// Copies one object up, whose parent is in upper.
+fn one(
+    instance: &Instance,
+    writable: Writable<'_>,
+    parent: &Dentry<Overlay>,
+    dentry: &Dentry<Overlay>,
+    extent: Extent,
+) -> Result {
+    let inode = dentry.inode().ok_or(ESTALE)?;
+    let held = inode.node().lock_interruptible()?;
+    if is_up(dentry)? {
+        return Ok(());
+    }
+    let plan = Plan::new(instance, writable, parent, dentry, extent)?;
+    plan.prepare()?.fill()?.install(&held)?;
+    // It looks the same as before, but for its size, if that was not copied.
+    attr::refresh(inode);
+    Ok(())
+}
+
+/// What is to be copied, and to where.
+struct Plan<'a> {
+    instance: &'a Instance,
+    writable: Writable<'a>,
+    /// The directory.
+    directory: &'a Inode<Overlay>,
+    /// Its times, which do not change by a copy.
+    directory_times: Stat,
+    dentry: &'a Dentry<Overlay>,
+    inode: &'a Inode<Overlay>,
+    /// The lower object.
+    source: PathRef<'a>,
+    /// Its attributes. The size is that of the copy.
+    stat: Stat,
+}
+
+impl<'a> Plan<'a> {
+    /// Looks at the object, and at the directory above it.
+    ///
+    /// # Errors
+    ///
+    /// `EOVERFLOW` if the current user namespace has no number for the owner, and what the layers'
+    /// filesystems say.
+    fn new(
+        instance: &'a Instance,
+        writable: Writable<'a>,
+        parent: &'a Dentry<Overlay>,
+        dentry: &'a Dentry<Overlay>,
+        extent: Extent,
+    ) -> Result<Self> {
+        let inode = dentry.inode().ok_or(ESTALE)?;
+        let lower = inode.node().lower().first().ok_or(EIO)?;
+        let layer = instance.layers().get(lower.layer())?;
+        let source = layer.path(LowerObject::dentry(lower).ok_or(EIO)?);
+        let mut stat = Stat::empty();
+        stat.ask_for(&source)?;
+        if !stat.has_mapped_owner() {
+            return Err(EOVERFLOW);
+        }
+        if extent == Extent::Empty {
+            stat.set_size(0);
+        }
+        let directory = parent.inode().ok_or(ESTALE)?;
+        let upper = writable.upper(directory.node())?;
+        let mut directory_times = Stat::empty();
+        directory_times.ask_for(&writable.layer.path(upper))?;
+        Ok(Self {
+            instance,
+            writable,
+            directory,
+            directory_times,
+            dentry,
+            inode,
+            source,
+            stat,
+        })
+    }
+
+    /// What kind of object it is.
+    fn file_type(&self) -> FileType {
+        self.inode.file_type()
+    }
+
+    /// When the copy is to be written to the disk. (C: `ovl_should_sync`, `metadata_fsync`.)
+    fn syncing(&self) -> Syncing {
+        let is_ordered = matches!(self.file_type(), FileType::Regular | FileType::Directory);
+        match self.instance.options().fsync {
+            Fsync::Volatile => Syncing::Never,
+            Fsync::Strict if is_ordered => Syncing::Complete,
+            Fsync::Strict | Fsync::Auto => Syncing::WithData,
+        }
+    }
+}
+
+/// When a copy is written to the disk, before it can be seen (M15).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Syncing {
+    /// The mounter does not want it.
+    Never,
+    /// When its data has been copied, if there is any. Its attributes may be older after a crash.
+    WithData,
+    /// When all of it is there.
+    Complete,
 }

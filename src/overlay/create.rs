@@ -25,6 +25,7 @@ use super::{
         Overlay,
         Writable, //
     },
+    impure,
     layer::LayerId,
     node::{
         DirKind,
@@ -129,7 +130,7 @@ pub(crate) fn link(old: &Dentry<Overlay>, name: NewName<'_, Overlay>) -> Result 
     let access = writable.access()?;
     let place = Place::of(&name, instance, &writable, &access)?;
     if inode.node().origin().is_some() {
-        place.mark_impure()?;
+        impure::mark(instance, &writable, &access, place.dir.node())?;
     }
     place.put(&Source::Existing(writable.upper(inode.node())?))?;
     place.changed();
@@ -267,26 +268,6 @@ impl<'a> Place<'a> {
         self.dir.node().changed();
     }
 
-    /// Says that something in the directory was copied up once (X4). (C: `ovl_set_impure`.)
-    fn mark_impure(&self) -> Result {
-        let node = self.dir.node();
-        if node.is_impure() || !self.writable.abilities.xattrs {
-            return Ok(());
-        }
-        let name = Xattr::Impure.name(self.instance.namespace());
-        match self.access.set_xattr(self.upper_dir, name, b"y") {
-            // Then nothing says where it came from, either.
-            Err(error) if error == EOPNOTSUPP => return Ok(()),
-            result => result?,
-        }
-        node.set_impure(if self.instance.numbers().same_device() {
-            Numbers::LookUp
-        } else {
-            Numbers::AsListed
-        });
-        Ok(())
-    }
-
     /// Puts `source` there, and returns what is there then.
     fn put(&self, source: &Source<'_>) -> Result<ARef<Dentry<AnyFs>>> {
         match self.access.start_creating(self.upper_dir, self.name)? {
@@ -370,10 +351,10 @@ impl<'a> Place<'a> {
             self.access.set_permissions(new, inherited.mode)?;
         }
         if let Some(acl) = &inherited.access {
-            self.access.set_acl(new, AclKind::Access, acl)?;
+            self.access.set_acl(new, AclKind::Access, Some(acl))?;
         }
         if let Some(acl) = &inherited.default {
-            self.access.set_acl(new, AclKind::Default, acl)?;
+            self.access.set_acl(new, AclKind::Default, Some(acl))?;
         }
         Ok(())
     }

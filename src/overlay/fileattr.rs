@@ -14,7 +14,10 @@ use kernel::{
     prelude::*, //
 };
 
-use super::fs::Overlay;
+use super::fs::{
+    Overlay,
+    Writable, //
+};
 use crate::{
     model::{
         names::{
@@ -24,6 +27,8 @@ use crate::{
         protattr, //
     },
     vfs::{
+        dentry::Dentry,
+        dirop::WriteAccess,
         fileattr::{
             ExtentRequest,
             FileAttr, //
@@ -34,6 +39,7 @@ use crate::{
             NewInode,
             Protection, //
         },
+        AnyFs, //
     },
 };
 
@@ -66,6 +72,45 @@ pub(crate) fn get(inode: &Inode<Overlay>, attr: &mut FileAttr) -> Result {
     let real = inode.node().real(instance.layers()).ok_or(EIO)?;
     attr.fill_from(&real, instance.mounter())?;
     attr.add_protection_of(inode);
+    Ok(())
+}
+
+/// Moves append-only and immutable from `attr` to where they are kept: our inode, and an attribute (X9).
+/// (C: `ovl_set_protattr`.)
+///
+/// They are never set in upper: what is below an immutable directory, or what else has the name of an
+/// immutable file, may still have to be copied up.
+///
+/// # Errors
+///
+/// `EPERM` if upper has no attributes, and what its filesystem says.
+pub(super) fn store_protection(
+    inode: &Inode<Overlay>,
+    upper: &Dentry<AnyFs>,
+    attr: &mut FileAttr,
+    writable: &Writable<'_>,
+    access: &WriteAccess<'_>,
+) -> Result {
+    let protection = protattr::Protection {
+        append: attr.has(Protection::Append),
+        immutable: attr.has(Protection::Immutable),
+    };
+    let name = Xattr::Protattr.name(inode.superblock().data().namespace());
+    match protection.value() {
+        Some(_) if !writable.abilities.xattrs => return Err(EPERM),
+        Some(value) => {
+            access
+                .set_xattr(upper, name, value)
+                .map_err(|e| if e == EOPNOTSUPP { EPERM } else { e })?
+        }
+        None if inode.is_protected() => match access.remove_xattr(upper, name) {
+            Err(e) if e != EOPNOTSUPP && e != ENODATA => return Err(e),
+            _ => (),
+        },
+        None => (),
+    }
+    inode.take_protection_of(attr);
+    attr.remove_protection();
     Ok(())
 }
 

@@ -54,7 +54,7 @@ const TYPE_UNKNOWN: u8 = 0;
 
 /// Whether we may, and the filesystem can, turn file handles back into files.
 /// (C: `ovl_can_decode_fh`.)
-fn decodes_handles(sb: &SuperBlock<AnyFs>) -> bool {
+pub(super) fn decodes_handles(sb: &SuperBlock<AnyFs>) -> bool {
     Capability::DacReadSearch.is_held() && sb.handle_support() != HandleSupport::None
 }
 

@@ -8,6 +8,7 @@
 
 #include <linux/cred.h>
 #include <linux/dcache.h>
+#include <linux/delayed_call.h>
 #include <linux/fs.h>
 #include <linux/fs_context.h>
 #include <linux/lockdep.h>
@@ -52,6 +53,15 @@ kuid_t rovl_vfsuid_of_kuid(struct mnt_idmap *idmap, const struct inode *inode,
 kgid_t rovl_vfsgid_of_kgid(struct mnt_idmap *idmap, const struct inode *inode,
 			   kgid_t gid);
 
+kuid_t rovl_from_vfsuid(struct mnt_idmap *idmap, const struct inode *inode,
+			kuid_t vfsuid);
+kgid_t rovl_from_vfsgid(struct mnt_idmap *idmap, const struct inode *inode,
+			kgid_t vfsgid);
+int rovl_get_write_access(struct inode *inode);
+void rovl_put_write_access(struct inode *inode);
+bool rovl_in_group_or_capable(struct mnt_idmap *idmap,
+			      const struct inode *inode);
+
 struct mnt_idmap *rovl_mnt_idmap(const struct vfsmount *mnt);
 bool rovl_is_idmapped_mnt(const struct vfsmount *mnt);
 void rovl_acl_dont_cache(struct inode *inode);
@@ -71,6 +81,14 @@ void rovl_inode_state_clear(struct inode *inode, unsigned int flags);
 int rovl_mutex_lock_interruptible(struct mutex *lock);
 void rovl_inode_lock(struct inode *inode);
 void rovl_inode_unlock(struct inode *inode);
+
+bool rovl_fatal_signal_pending(void);
+ssize_t rovl_do_splice_direct(struct file *in, loff_t *ppos, struct file *out,
+			      loff_t *opos, size_t len, unsigned int flags);
+void rovl_do_delayed_call(struct delayed_call *call);
+int rovl_security_inode_copy_up(struct dentry *src, struct cred **new);
+int rovl_security_inode_copy_up_xattr(struct dentry *src, const char *name);
+bool rovl_ids_have_mapping(kuid_t uid, kgid_t gid);
 
 void rovl_seq_show_option(struct seq_file *m, const char *name,
 			  const char *value);

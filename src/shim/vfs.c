@@ -5,7 +5,9 @@
 
 #include <linux/exportfs.h>
 #include <linux/filelock.h>
+#include <linux/sched/signal.h>
 #include <linux/security.h>
+#include <linux/splice.h>
 #include <linux/statfs.h>
 
 #include "rovl_shim.h"
@@ -127,6 +129,34 @@ kgid_t rovl_vfsgid_of_kgid(struct mnt_idmap *idmap, const struct inode *inode,
 	return vfsgid_into_kgid(make_vfsgid(idmap, i_user_ns(inode), gid));
 }
 
+kuid_t rovl_from_vfsuid(struct mnt_idmap *idmap, const struct inode *inode,
+			kuid_t vfsuid)
+{
+	return from_vfsuid(idmap, i_user_ns(inode), VFSUIDT_INIT(vfsuid));
+}
+
+kgid_t rovl_from_vfsgid(struct mnt_idmap *idmap, const struct inode *inode,
+			kgid_t vfsgid)
+{
+	return from_vfsgid(idmap, i_user_ns(inode), VFSGIDT_INIT(vfsgid));
+}
+
+int rovl_get_write_access(struct inode *inode)
+{
+	return get_write_access(inode);
+}
+
+void rovl_put_write_access(struct inode *inode)
+{
+	put_write_access(inode);
+}
+
+bool rovl_in_group_or_capable(struct mnt_idmap *idmap,
+			      const struct inode *inode)
+{
+	return in_group_or_capable(idmap, inode, i_gid_into_vfsgid(idmap, inode));
+}
+
 void rovl_inode_copy_atime(struct inode *to, const struct inode *from)
 {
 	inode_set_atime_to_ts(to, inode_get_atime(from));
@@ -223,6 +253,38 @@ void rovl_inode_lock(struct inode *inode)
 void rovl_inode_unlock(struct inode *inode)
 {
 	inode_unlock(inode);
+}
+
+bool rovl_fatal_signal_pending(void)
+{
+	return fatal_signal_pending(current);
+}
+
+ssize_t rovl_do_splice_direct(struct file *in, loff_t *ppos, struct file *out,
+			      loff_t *opos, size_t len, unsigned int flags)
+{
+	return do_splice_direct(in, ppos, out, opos, len, flags);
+}
+
+void rovl_do_delayed_call(struct delayed_call *call)
+{
+	do_delayed_call(call);
+}
+
+int rovl_security_inode_copy_up(struct dentry *src, struct cred **new)
+{
+	return security_inode_copy_up(src, new);
+}
+
+int rovl_security_inode_copy_up_xattr(struct dentry *src, const char *name)
+{
+	return security_inode_copy_up_xattr(src, name);
+}
+
+bool rovl_ids_have_mapping(kuid_t uid, kgid_t gid)
+{
+	return kuid_has_mapping(current_user_ns(), uid) &&
+	       kgid_has_mapping(current_user_ns(), gid);
 }
 
 void rovl_seq_show_option(struct seq_file *m, const char *name,

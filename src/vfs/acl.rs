@@ -28,6 +28,8 @@ use kernel::{
 };
 
 use super::{
+    dentry::Dentry,
+    dirop::WriteAccess,
     inode::Inode,
     mount::Idmap,
     path::PathRef,
@@ -54,6 +56,13 @@ impl AclKind {
         } else {
             Self::Default
         }
+    }
+
+    /// Which list the extended attribute `name` stands for, if any.
+    pub(crate) fn of_xattr(name: &CStr) -> Option<Self> {
+        [Self::Access, Self::Default]
+            .into_iter()
+            .find(|kind| kind.xattr_name() == name)
     }
 
     fn as_raw(self) -> c_int {
@@ -118,9 +127,26 @@ impl Acl {
         Ok(ptr.map(|ptr| unsafe { ARef::from_raw(ptr.cast()) }))
     }
 
+    /// What a callback is lent, if anything.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` must be null, or point to a list that somebody holds during `'a`.
+    pub(super) unsafe fn from_raw<'a>(ptr: *mut bindings::posix_acl) -> Option<&'a Self> {
+        // SAFETY: By this function's requirements, and `Acl` is a transparent wrapper.
+        NonNull::new(ptr).map(|ptr| unsafe { ptr.cast().as_ref() })
+    }
+
     /// What a callback returns to C.
     pub(super) fn into_raw(this: Option<ARef<Self>>) -> *mut bindings::posix_acl {
         this.map_or(ptr::null_mut(), |acl| ARef::into_raw(acl).as_ptr().cast())
+    }
+
+    /// A copy that nobody else knows.
+    fn copy(&self) -> Result<NonNull<bindings::posix_acl>> {
+        // SAFETY: The list is valid by the type invariant.
+        let copy = unsafe { bindings::posix_acl_clone(self.0.get(), bindings::GFP_KERNEL) };
+        NonNull::new(copy).ok_or(ENOMEM)
     }
 
     /// A copy with the users and groups as a mount with `idmap` shows them. `inode` is the one that the
@@ -130,9 +156,7 @@ impl Acl {
     ///
     /// `ENOMEM`.
     pub(crate) fn mapped(&self, idmap: &Idmap, inode: &Inode<AnyFs>) -> Result<ARef<Self>> {
-        // SAFETY: The list is valid by the type invariant.
-        let copy = unsafe { bindings::posix_acl_clone(self.0.get(), bindings::GFP_KERNEL) };
-        let copy = NonNull::new(copy).ok_or(ENOMEM)?;
+        let copy = self.copy()?;
         // SAFETY: `posix_acl_clone` returns a list that nobody else knows. Both variants of the union are
         // the same header.
         let header = unsafe { (*copy.as_ptr()).__bindgen_anon_1.hdr.as_ref() };
@@ -145,6 +169,60 @@ impl Acl {
         }
         // SAFETY: The reference that `posix_acl_clone` gave us is handed over.
         Ok(unsafe { ARef::from_raw(copy.cast()) })
+    }
+}
+
+impl WriteAccess<'_> {
+    /// Sets a list, or removes it. The inode's lock is taken.
+    ///
+    /// # Errors
+    ///
+    /// `EOPNOTSUPP` if there can be none, `ENOMEM`, and what the filesystem or a security module says.
+    pub(crate) fn set_acl(
+        &self,
+        dentry: &Dentry<AnyFs>,
+        kind: AclKind,
+        acl: Option<&Acl>,
+    ) -> Result {
+        let name = kind.xattr_name().as_char_ptr();
+        let Some(acl) = acl else {
+            // SAFETY: All are valid.
+            return to_result(unsafe {
+                bindings::vfs_remove_acl(self.idmap(), dentry.as_ptr(), name)
+            });
+        };
+        let copy = if self.mount().is_idmapped() {
+            // The users and groups are mapped in place, and a list that is shared must not change.
+            // SAFETY: The reference to the copy is handed over.
+            Some(unsafe { ARef::<Acl>::from_raw(acl.copy()?.cast()) })
+        } else {
+            None
+        };
+        let acl = copy.as_deref().unwrap_or(acl);
+        // SAFETY: All are valid; the list is changed only if it is the copy.
+        to_result(unsafe {
+            bindings::vfs_set_acl(self.idmap(), dentry.as_ptr(), name, acl.0.get())
+        })
+    }
+}
+
+impl Inode<AnyFs> {
+    /// Whether the filesystem can set lists of this inode at all.
+    pub(crate) fn can_set_acl(&self) -> bool {
+        // SAFETY: The inode is valid by its invariant; each has a table of callbacks.
+        unsafe { (*(*self.as_ptr()).i_op).set_acl.is_some() }
+    }
+}
+
+impl<F: FileSystem> Inode<F> {
+    /// Whether the file keeps its set-group-ID bit only for those who are in its group, and the current
+    /// credentials are not, nor have the capability to act as if.
+    pub(crate) fn loses_set_group_id(&self, idmap: &Idmap) -> bool {
+        if self.mode_bits() & bindings::S_ISGID == 0 {
+            return false;
+        }
+        // SAFETY: Both are valid by their invariants.
+        unsafe { !bindings::rovl_in_group_or_capable(idmap.as_ptr(), self.as_ptr()) }
     }
 }
 

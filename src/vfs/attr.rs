@@ -51,7 +51,7 @@ impl StatRequest {
 
 /// The attributes of a file.
 #[repr(transparent)]
-pub(crate) struct Stat(bindings::kstat);
+pub(crate) struct Stat(pub(super) bindings::kstat);
 
 impl Stat {
     /// Makes a reference from C's pointer.
@@ -79,6 +79,57 @@ impl Stat {
         to_result(unsafe {
             bindings::vfs_getattr_nosec(&path.as_raw(), &mut self.0, request.mask, request.flags)
         })
+    }
+
+    /// Takes the attributes of `path` that `stat(2)` shows without further flags.
+    ///
+    /// # Errors
+    ///
+    /// What a security module or the filesystem says.
+    pub(crate) fn ask_for(&mut self, path: &PathRef<'_>) -> Result {
+        // SAFETY: The path is valid, and there is room for the result.
+        to_result(unsafe {
+            bindings::vfs_getattr(
+                &path.as_raw(),
+                &mut self.0,
+                bindings::STATX_BASIC_STATS,
+                bindings::AT_STATX_SYNC_AS_STAT,
+            )
+        })
+    }
+
+    /// Whether the current user namespace has numbers for the owner and the group.
+    pub(crate) fn has_mapped_owner(&self) -> bool {
+        // SAFETY: There are no requirements.
+        unsafe { bindings::rovl_ids_have_mapping(self.0.uid, self.0.gid) }
+    }
+
+    /// The type and permission bits (`S_*`).
+    pub(crate) fn mode(&self) -> u16 {
+        self.0.mode
+    }
+
+    /// The bits of the mode that tell what kind of file it is.
+    pub(crate) fn file_type_bits(&self) -> u16 {
+        // CAST: All types of files fit 16 bits.
+        const TYPE: u16 = bindings::S_IFMT as u16;
+
+        self.0.mode & TYPE
+    }
+
+    /// The number of the device that a device node stands for.
+    pub(crate) fn special_device(&self) -> u32 {
+        self.0.rdev
+    }
+
+    /// The size, in bytes.
+    pub(crate) fn size(&self) -> i64 {
+        self.0.size
+    }
+
+    /// Sets the size, in bytes.
+    pub(crate) fn set_size(&mut self, size: i64) {
+        self.0.size = size;
     }
 
     /// Reports the append-only and immutable flags of `inode`.

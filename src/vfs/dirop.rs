@@ -13,6 +13,7 @@
 //! [`Documentation/filesystems/directory-locking.rst`](srctree/Documentation/filesystems/directory-locking.rst).
 
 mod make;
+mod place;
 mod removal;
 pub(crate) mod rename;
 

@@ -128,6 +128,9 @@ impl OpenFlags {
     /// Files may be larger than 2 GiB.
     pub(crate) const LARGE_FILE: Self = Self(bindings::O_LARGEFILE);
 
+    /// To write to files that may be larger than 2 GiB.
+    pub(crate) const WRITE_LARGE: Self = Self(bindings::O_WRONLY | bindings::O_LARGEFILE);
+
     /// The bits.
     #[inline]
     pub(super) fn bits(self) -> u32 {

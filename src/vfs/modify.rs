@@ -14,10 +14,7 @@ use kernel::{
 };
 
 use super::{
-    acl::{
-        Acl,
-        AclKind, //
-    },
+    acl::AclKind,
     dentry::Dentry,
     dirop::WriteAccess,
     inode::Inode,
@@ -31,10 +28,11 @@ use crate::bindings;
 /// # Invariants
 ///
 /// The inode's `i_rwsem` is held by the current task.
-struct InodeLock<'a>(&'a Inode<AnyFs>);
+pub(super) struct InodeLock<'a>(&'a Inode<AnyFs>);
 
 impl<'a> InodeLock<'a> {
-    fn take(inode: &'a Inode<AnyFs>) -> Self {
+    /// Waits for the lock.
+    pub(super) fn take(inode: &'a Inode<AnyFs>) -> Self {
         // SAFETY: The inode is valid.
         unsafe { bindings::rovl_inode_lock(inode.as_ptr()) };
         // INVARIANT: Just taken.
@@ -99,23 +97,6 @@ impl WriteAccess<'_> {
             Err(error) if error == ENODATA || error == EOPNOTSUPP => Ok(()),
             other => other,
         }
-    }
-
-    /// Sets an ACL.
-    ///
-    /// # Errors
-    ///
-    /// `EOPNOTSUPP` if the filesystem has none, and what else it says.
-    pub(crate) fn set_acl(&self, dentry: &Dentry<AnyFs>, kind: AclKind, acl: &Acl) -> Result {
-        // SAFETY: All are valid.
-        to_result(unsafe {
-            bindings::vfs_set_acl(
-                self.idmap(),
-                dentry.as_ptr(),
-                kind.xattr_name().as_char_ptr(),
-                acl.as_ptr(),
-            )
-        })
     }
 
     /// Sets the permission bits.

@@ -69,7 +69,7 @@ impl<F: FileSystem> Dentry<F> {
     /// Lets the VFS ask about this dentry when `wish` says so, and only then.
     ///
     /// A new dentry is asked about always.
-    pub(super) fn set_wish(&self, wish: Wish) {
+    pub(crate) fn set_wish(&self, wish: Wish) {
         let dentry = self.as_ptr();
         // SAFETY: The dentry is valid by the type invariant; both variants of the union begin with the
         // lock.

@@ -315,7 +315,7 @@ pub(crate) enum Protection {
 
 /// Inode flags that an inode takes over from the one that it stands for
 /// (C: `OVL_COPY_I_FLAGS_MASK`).
-const COPIED_FLAGS: u32 = bindings::S_IMMUTABLE
+pub(super) const COPIED_FLAGS: u32 = bindings::S_IMMUTABLE
     | bindings::S_APPEND
     | bindings::S_SYNC
     | bindings::S_NOATIME

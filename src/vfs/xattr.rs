@@ -151,3 +151,70 @@ impl PathRef<'_> {
         Ok(NameList::Names(names))
     }
 }
+
+impl PathRef<'_> {
+    /// The names of all extended attributes, each with a NUL behind it.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, and what the filesystem says. That it has no attributes is no error.
+    pub(crate) fn all_xattrs(&self) -> Result<KVVec<u8>> {
+        let mut names = KVVec::new();
+        // SAFETY: The dentry is valid, and without a size nothing is written.
+        let len =
+            unsafe { bindings::vfs_listxattr(self.dentry.as_ptr(), core::ptr::null_mut(), 0) };
+        let len = match usize_or_errno(len) {
+            Err(error) if error == EOPNOTSUPP => 0,
+            result => result?,
+        };
+        if len == 0 {
+            return Ok(names);
+        }
+        names.resize(len, 0, GFP_KERNEL)?;
+        // SAFETY: The dentry is valid, and the size is that of the buffer.
+        let len = unsafe {
+            bindings::vfs_listxattr(self.dentry.as_ptr(), names.as_mut_ptr().cast(), names.len())
+        };
+        names.truncate(usize_or_errno(len)?);
+        Ok(names)
+    }
+
+    /// Reads the extended attribute `name` whole. `buffer` is grown if it is too small, and may be used
+    /// again.
+    ///
+    /// # Errors
+    ///
+    /// `ENODATA` if there is none, `EIO` if it grows meanwhile, `ENOMEM`, and what the filesystem says.
+    pub(crate) fn whole_xattr<'b>(
+        &self,
+        name: &CStr,
+        buffer: &'b mut KVVec<u8>,
+    ) -> Result<&'b [u8]> {
+        let mut len = match self.xattr_into(name, buffer) {
+            Err(error) if error == ERANGE => self.xattr_into(name, &mut [])?,
+            // Without any room the length is that of the value, too.
+            result => result?,
+        };
+        if len > buffer.len() {
+            buffer.resize(len, 0, GFP_KERNEL)?;
+            len = match self.xattr_into(name, buffer) {
+                Err(error) if error == ERANGE => return Err(EIO),
+                result => result?,
+            };
+        }
+        buffer.get(..len).ok_or(EIO)
+    }
+
+    fn xattr_into(&self, name: &CStr, buffer: &mut [u8]) -> Result<usize> {
+        // SAFETY: All are valid, and the size is that of the buffer.
+        usize_or_errno(unsafe {
+            bindings::vfs_getxattr(
+                self.mount.idmap().as_ptr(),
+                self.dentry.as_ptr(),
+                name.as_char_ptr(),
+                buffer.as_mut_ptr().cast(),
+                buffer.len(),
+            )
+        })
+    }
+}

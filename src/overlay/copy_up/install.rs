@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The object in the making, from its first moment to its name in upper (C3).
+//!
+//! A regular file begins without a name where upper has such files: it cannot be left behind then. All
+//! else begins in the work directory, and is moved when it is complete.
+
+#![forbid(unsafe_code)]
+
+use kernel::{
+    prelude::*,
+    sync::aref::ARef, //
+};
+
+use super::{
+    data,
+    metadata::Target,
+    Plan,
+    Syncing, //
+};
+use crate::{
+    overlay::{
+        fs::Writable,
+        impure,
+        revalidate,
+        temp::TempName, //
+    },
+    vfs::{
+        cred::Override,
+        dentry::Dentry,
+        dirop::{
+            Name,
+            NewKind,
+            NewObject, //
+        },
+        file::{
+            LayerFile,
+            OpenFlags, //
+        },
+        inode::FileType,
+        lock::NodeLocked,
+        replicate::Nameless,
+        AnyFs, //
+    },
+};
+
+/// An object in the work directory, which is removed unless it finds its place.
+struct InWork<'a> {
+    writable: Writable<'a>,
+    object: ARef<Dentry<AnyFs>>,
+    state: State,
+}
+
+/// Where an object from the work directory is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    InWork,
+    Placed,
+}
+
+impl Drop for InWork<'_> {
+    fn drop(&mut self) {
+        if self.state == State::Placed {
+            return;
+        }
+        let remove = || -> Result {
+            let access = self.writable.access()?;
+            let removing = access.start_removing(self.writable.work, &self.object)?;
+            removing.remove()
+        };
+        // The next mount tries again.
+        if let Err(error) = remove() {
+            pr_err!("failed to remove a temporary object ({error:?})\n");
+        }
+    }
+}
+
+/// Where the object is being made.
+enum Place<'a> {
+    /// In no directory. It goes by itself, if it gets no name.
+    Nowhere(Nameless),
+    /// In the work directory.
+    Work(InWork<'a>),
+}
+
+impl Place<'_> {
+    fn object(&self) -> &Dentry<AnyFs> {
+        match self {
+            Self::Nowhere(file) => file.object(),
+            Self::Work(place) => &place.object,
+        }
+    }
+}
+
+/// An object in the making, without data.
+pub(super) struct Temporary<'a> {
+    plan: &'a Plan<'a>,
+    place: Place<'a>,
+}
+
+/// An object in the making that has its data.
+pub(super) struct Filled<'a>(Temporary<'a>);
+
+impl Plan<'_> {
+    /// Makes an empty object of the kind of the lower one.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC`, `EDQUOT`, `EPERM` and what else upper's filesystem and security modules say.
+    pub(super) fn prepare(&self) -> Result<Temporary<'_>> {
+        {
+            let access = self.writable.access()?;
+            let node = self.directory.node();
+            impure::mark(self.instance, &self.writable, &access, node)?;
+        }
+        // Security modules may want the copy to be made by somebody else than the mounter.
+        let copier = self.dentry.copier()?;
+        let _creds = copier.as_deref().map(Override::enter);
+        let place = match self.file_type() {
+            FileType::Regular if self.writable.abilities.unnamed_files => {
+                let access = self.writable.access()?;
+                Place::Nowhere(access.make_nameless(self.writable.work, self.stat.mode())?)
+            }
+            FileType::Symlink => {
+                let target = self.source.dentry.target()?;
+                Place::Work(self.make(NewKind::Symlink(target.text()))?)
+            }
+            FileType::Regular => Place::Work(self.make(NewKind::Regular)?),
+            FileType::Directory => Place::Work(self.make(NewKind::Directory)?),
+            FileType::CharDevice | FileType::Special => {
+                Place::Work(self.make(NewKind::Node(self.stat.special_device()))?)
+            }
+        };
+        Ok(Temporary { plan: self, place })
+    }
+
+    /// Makes an object in the work directory.
+    fn make(&self, kind: NewKind<'_>) -> Result<InWork<'_>> {
+        let name = TempName::next();
+        let access = self.writable.access()?;
+        // The permission bits come later, since the umask would apply to them now.
+        let object = NewObject {
+            kind,
+            mode: self.stat.file_type_bits(),
+        };
+        let made = match access.start_creating(self.writable.work, name.as_bytes())? {
+            Name::Free(free) => free.make(&object)?,
+            // Nobody else makes names like this.
+            Name::Taken(_) => return Err(EIO),
+        };
+        Ok(InWork {
+            writable: self.writable,
+            object: access.keep_cached(self.writable.work, name.as_bytes(), made)?,
+            state: State::InWork,
+        })
+    }
+}
+
+impl<'a> Temporary<'a> {
+    /// Copies the data, if there can be any.
+    ///
+    /// # Errors
+    ///
+    /// `EINTR` if the task is to die, `ENOSPC` and what else the layers' filesystems say.
+    pub(super) fn fill(self) -> Result<Filled<'a>> {
+        let plan = self.plan;
+        if plan.file_type() == FileType::Regular && plan.stat.size() > 0 {
+            match &self.place {
+                Place::Nowhere(file) => data::copy(plan, file.file())?,
+                Place::Work(place) => {
+                    let path = plan.writable.layer.path(&place.object);
+                    let file = LayerFile::open_to_write(&path, plan.instance.mounter())?;
+                    data::copy(plan, &file)?;
+                }
+            }
+        }
+        Ok(Filled(self))
+    }
+}
+
+impl Filled<'_> {
+    /// Gives the object its attributes and its name, and lets the inode stand for it. `held` is the lock of
+    /// the inode's node.
+    ///
+    /// # Errors
+    ///
+    /// `EEXIST` if upper has something of that name, `ENOSPC` and what else the layers' filesystems say.
+    pub(super) fn install(self, held: &NodeLocked<'_>) -> Result {
+        let Temporary { plan, mut place } = self.0;
+        {
+            let access = plan.writable.access()?;
+            let object = place.object();
+            Target {
+                plan,
+                access: &access,
+                object,
+            }
+            .complete()?;
+        }
+        if plan.syncing() == Syncing::Complete {
+            sync(plan, &place)?;
+        }
+        let upper = plan.directory_upper()?;
+        let access = plan.writable.access()?;
+        let object = plan.dentry.with_name(|name| match &mut place {
+            Place::Nowhere(file) => match access.start_creating(upper, name)? {
+                Name::Free(free) => Ok(free.link(file.object())?.keep()),
+                Name::Taken(_) => Err(EEXIST),
+            },
+            Place::Work(work) => {
+                let (from, object) = (plan.writable.work, &work.object);
+                let renaming = access.start_placing(from, object, upper, name);
+                // That it is no longer there says nothing about what the user asked for.
+                let renaming = renaming.map_err(|e| if e == EEXIST { e } else { EIO })?;
+                renaming.rename()?;
+                work.state = State::Placed;
+                Ok(work.object.clone())
+            }
+        })?;
+        let inode = object.inode().ok_or(EIO)?;
+        plan.inode.node().set_upper(object.clone(), held)?;
+        plan.inode.find_by(inode);
+        plan.dentry.set_wish(revalidate::wish(plan.inode.node()));
+        // As far as that can be done: a directory does not change by a copy.
+        access.give_times(upper, &plan.directory_times);
+        Ok(())
+    }
+}
+
+impl Plan<'_> {
+    /// The directory in upper.
+    fn directory_upper(&self) -> Result<&Dentry<AnyFs>> {
+        self.writable.upper(self.directory.node())
+    }
+}
+
+/// Writes the object with all that belongs to it to the disk.
+fn sync(plan: &Plan<'_>, place: &Place<'_>) -> Result {
+    match place {
+        Place::Nowhere(file) => file.file().sync_all(),
+        Place::Work(work) => {
+            let path = plan.writable.layer.path(&work.object);
+            LayerFile::open_to_read(&path, OpenFlags::LARGE_FILE, plan.instance.mounter())?
+                .sync_all()
+        }
+    }
+}
