@@ -30,6 +30,7 @@ mod origin;
 pub(crate) mod probe;
 pub(crate) mod readdir;
 pub(crate) mod remove;
+pub(crate) mod rename;
 pub(crate) mod revalidate;
 pub(crate) mod setup;
 pub(crate) mod stack;

@@ -22,6 +22,7 @@ use crate::{
         fs::Overlay,
         lookup,
         remove,
+        rename,
         revalidate,
         xattr::view, //
     },
@@ -58,11 +59,14 @@ use crate::{
         mount::Idmap,
         revalidate::Wish,
         tmpfile::UnnamedFile,
-        vtable::inode::{
-            InodeOps,
-            InodeTables,
-            LinkCleanup,
-            LinkTarget, //
+        vtable::{
+            inode::{
+                InodeOps,
+                InodeTables,
+                LinkCleanup,
+                LinkTarget, //
+            },
+            inode_removal::RenameMode, //
         },
         xattr::ListBuffer, //
     },
@@ -166,6 +170,15 @@ impl InodeOps for Directory {
     fn rmdir(name: LockedName<'_, Overlay>) -> Result {
         let _creds = name.dentry().superblock().data().as_mounter();
         remove::rmdir(&name)
+    }
+
+    fn rename(
+        old: LockedName<'_, Overlay>,
+        new: LockedName<'_, Overlay>,
+        mode: RenameMode,
+    ) -> Result {
+        let _creds = old.dentry().superblock().data().as_mounter();
+        rename::rename(&old, &new, mode)
     }
 
     fn getattr(

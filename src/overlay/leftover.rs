@@ -17,10 +17,16 @@ use super::{
         DirKind,
         Node, //
     },
-    readdir, //
+    readdir,
+    whiteout,
+    xattr, //
 };
 use crate::{
-    model::merge::State,
+    model::{
+        kind::Opaque,
+        merge::State,
+        names::Xattr, //
+    },
     vfs::{
         dentry::Dentry,
         AnyFs, //
@@ -64,6 +70,33 @@ impl Leftovers {
         self.0.is_empty()
     }
 
+    /// Removes the whiteouts from `dir`, so that something can be renamed over it.
+    ///
+    /// The directory goes on looking empty all the while, after a crash too: before, it is made to hide
+    /// what is below it altogether. That takes no other directory in its place, as in `ovl_clear_empty`,
+    /// and keeps it as it is if nothing is renamed over it in the end.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` if the filesystem cannot keep the mark that it takes, and what else it says.
+    pub(super) fn clear<'a>(
+        &'a self,
+        edit: &'a Edit<'a>,
+        dir: &'a Dentry<AnyFs>,
+    ) -> Result<Cleared<'a>> {
+        let before = xattr::opaque(&edit.path(dir), edit.instance.namespace());
+        if before != Opaque::Yes {
+            edit.mark(dir, Xattr::Opaque, b"y", EIO)?;
+        }
+        self.remove(edit, dir);
+        Ok(Cleared {
+            leftovers: self,
+            edit,
+            dir,
+            before,
+        })
+    }
+
     /// Removes the directory `dir`, which has been moved to the work directory.
     pub(super) fn discard(&self, edit: &Edit<'_>, dir: &Dentry<AnyFs>) {
         self.remove(edit, dir);
@@ -78,6 +111,47 @@ impl Leftovers {
                 Ok(None) => (),
                 Err(error) => pr_err!("lookup of a whiteout failed ({error:?})\n"),
             }
+        }
+    }
+}
+
+/// A directory without its whiteouts, which come back unless it is of no use any more.
+pub(super) struct Cleared<'a> {
+    leftovers: &'a Leftovers,
+    edit: &'a Edit<'a>,
+    dir: &'a Dentry<AnyFs>,
+    /// Whether it hid what is below before.
+    before: Opaque,
+}
+
+impl Cleared<'_> {
+    /// The directory is gone.
+    pub(super) fn give_up(self) {
+        core::mem::forget(self);
+    }
+
+    /// Makes the directory what it was.
+    fn restore(&self) -> Result {
+        for name in &self.leftovers.0 {
+            match whiteout::make(self.edit, self.dir, name) {
+                // It could not be removed.
+                Err(error) if error == EEXIST => (),
+                result => drop(result?),
+            }
+        }
+        if self.before != Opaque::Yes {
+            let name = Xattr::Opaque.name(self.edit.instance.namespace());
+            self.edit.access.remove_xattr(self.dir, name)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Cleared<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.restore() {
+            // The mark stays, so that it is empty when it is found the next time.
+            pr_err!("failed to put whiteouts back ({error:?})\n");
         }
     }
 }

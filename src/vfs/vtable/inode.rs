@@ -17,9 +17,12 @@ use kernel::{
     sync::aref::ARef, //
 };
 
-use super::file::{
-    FileOps,
-    FileTable, //
+use super::{
+    file::{
+        FileOps,
+        FileTable, //
+    },
+    inode_removal::RenameMode, //
 };
 use crate::{
     bindings,
@@ -233,6 +236,20 @@ pub(crate) trait InodeOps {
         let _ = name;
         build_error!(VTABLE_DEFAULT_ERROR)
     }
+
+    /// Renames what `old` stands for to `new`. The VFS changes the names in the cache afterwards.
+    ///
+    /// # Errors
+    ///
+    /// `EXDEV` for what cannot be renamed, and as [`InodeOps::rmdir`].
+    fn rename(
+        old: LockedName<'_, Self::Fs>,
+        new: LockedName<'_, Self::Fs>,
+        mode: RenameMode,
+    ) -> Result {
+        let _ = (old, new, mode);
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 }
 
 /// What has to be done when a symlink's target is used no more.
@@ -403,6 +420,11 @@ impl<T: InodeOps> InodeTable<T> {
         },
         rmdir: if T::HAS_RMDIR {
             Some(Self::rmdir)
+        } else {
+            None
+        },
+        rename: if T::HAS_RENAME {
+            Some(Self::rename)
         } else {
             None
         },
