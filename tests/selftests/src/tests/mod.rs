@@ -31,6 +31,8 @@ mod readdir;
 mod readdir_seek;
 mod readonly;
 mod remove;
+mod rename;
+mod rename_dirs;
 mod revalidate;
 mod special;
 mod stat;
@@ -68,6 +70,8 @@ pub const ALL: &[&[Test]] = &[
     link::TESTS,
     readonly::TESTS,
     remove::TESTS,
+    rename::TESTS,
+    rename_dirs::TESTS,
     mount_options::TESTS,
     mount_setup::TESTS,
     numbers::TESTS,

@@ -53,7 +53,7 @@ pub const TESTS: &[Test] = &[
 ];
 
 /// What stands for something that was removed.
-fn is_whiteout(path: impl AsRef<Path>) -> Result {
+pub fn is_whiteout(path: impl AsRef<Path>) -> Result {
     let path = path.as_ref();
     let stat = sys::lstat(path).context(format_args!("stat {path:?}"))?;
     let kind = FileType::from_raw_mode(stat.st_mode);
