@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Writers of one tree, and what must be true of it afterwards.
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use anyhow::Result;
+use rovl_kit::kmod;
+use rovl_kit::ktap::Passed;
+use rovl_kit::mounts;
+use rovl_kit::mounts::Overlay;
+use rovl_kit::random::Random;
+use rovl_kit::sys;
+use rustix::fs::Mode;
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use crate::actions::own_file;
+use crate::actions::Writer;
+use crate::actions::DIRS;
+use crate::actions::FILES;
+use crate::actions::OWN_BLOCKS;
+use crate::blocks::block;
+use crate::crew::Crew;
+use crate::faults::Faults;
+use crate::snapshot::Snapshot;
+use crate::Load;
+
+/// Runs writers on an upper layer on this filesystem. With `faults`, allocations fail.
+pub fn run(fs_type: &str, load: Load, upper: &str, faults: bool) -> Result<Passed> {
+    let Some(place) = mounts::backing(upper)? else {
+        return Ok(Passed::Skipped(format!("there is no disk {upper}")));
+    };
+    let lowers = [place.join("middle"), place.join("bottom")];
+    make_layers(&lowers, load)?;
+    let untouched = lowers_seen(&lowers)?;
+    let work = place.join("work");
+    let point = Path::new(mounts::BASE).join("mnt");
+    let overlay = Overlay::of(fs_type, &lowers).upper(&place.join("upper"), &work)?;
+    overlay.mount(&point)?;
+
+    let (steps, beside) = work_in(&point, fs_type, &lowers, &place, load, faults)?;
+
+    // What the caches say is what the layers say.
+    let warm = Snapshot::take(&point, true)?;
+    rustix::fs::sync();
+    sys::drop_caches(3)?;
+    warm.compare(&Snapshot::take(&point, true)?, "without caches")?;
+    mounts::unmount(&point)?;
+    overlay.mount(&point)?;
+    mounts::check_work(&work)?;
+    warm.compare(&Snapshot::take(&point, true)?, "after mounting again")?;
+    mounts::unmount(&point)?;
+    for (before, after) in untouched.iter().zip(&lowers_seen(&lowers)?) {
+        before.compare(after, "in a lower layer")?;
+    }
+    mounts::release(upper)?;
+    kmod::unload(fs_type)?;
+    kmod::ensure_type(fs_type)?;
+    Ok(Passed::Did(format!(
+        "{} threads, {steps} steps, {beside} mounts beside, {} paths left",
+        load.threads,
+        warm.paths()
+    )))
+}
+
+/// Lets the threads work. Returns how many steps they did, and how many mounts came and went.
+fn work_in(
+    point: &Path,
+    fs_type: &str,
+    lowers: &[PathBuf],
+    place: &Path,
+    load: Load,
+    faults: bool,
+) -> Result<(u64, u64)> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(point, flags, Mode::empty())?;
+    let crew = Crew::for_time(load.time);
+    let beside = Crew::for_time(load.time);
+    let faults = faults.then(Faults::begin).transpose()?;
+    // Where tmpfs cannot allocate, it says that there is no space. overlayfs turns some of it into EIO.
+    let also: &[Errno] = match faults {
+        Some(_) if fs_type == "overlay" => &[Errno::NOMEM, Errno::NOSPC, Errno::IO],
+        Some(_) => &[Errno::NOMEM, Errno::NOSPC],
+        None => &[],
+    };
+    std::thread::scope(|scope| {
+        for number in 0..load.threads {
+            let seed = load.seed * 1000 + number as u64;
+            let mut writer = Writer::new(&root, number, also);
+            let faults = faults.as_ref();
+            crew.start(scope, format!("writer {number}"), seed, move |random| {
+                let _failing = faults.map(Faults::for_this_thread).transpose()?;
+                writer.step(random)
+            });
+        }
+        beside.start(scope, "beside".to_owned(), load.seed, |random| {
+            mount_beside(fs_type, lowers, place, random)
+        });
+    });
+    drop(faults);
+    let steps = crew.finish()?;
+    Ok((steps, beside.finish()?))
+}
+
+/// The lower layers: all that the writers know by name is in one of them or in both.
+fn make_layers(lowers: &[PathBuf; 2], load: Load) -> Result<()> {
+    let mut random = Random::new(load.seed);
+    let mut file = |path: PathBuf, blocks: usize| -> Result<()> {
+        fs::create_dir_all(path.parent().context("a path without parent")?)?;
+        let data: Vec<u8> = (0..blocks).flat_map(|_| block(random.number())).collect();
+        Ok(fs::write(path, data)?)
+    };
+    let [middle, bottom] = lowers;
+    for dir in DIRS {
+        for number in 0..FILES {
+            let name = format!("{dir}/f{number}");
+            match number % 4 {
+                0 => file(middle.join(name), number * 3)?,
+                1 | 2 => file(bottom.join(name), number * 5)?,
+                _ => {}
+            }
+        }
+        file(middle.join(dir).join("s0/f0"), 3)?;
+        file(bottom.join(dir).join("s0/f1"), 30)?;
+        // One file by two names.
+        fs::hard_link(bottom.join(dir).join("f1"), bottom.join(dir).join("f3"))?;
+    }
+    for number in 0..load.threads {
+        file(bottom.join(own_file(number)), OWN_BLOCKS)?;
+    }
+    Ok(())
+}
+
+fn lowers_seen(lowers: &[PathBuf]) -> Result<Vec<Snapshot>> {
+    let seen = lowers.iter().map(|lower| Snapshot::take(lower, true));
+    seen.collect()
+}
+
+/// Mounts the same lower layers under an upper of their own, changes something, and unmounts.
+fn mount_beside(
+    fs_type: &str,
+    lowers: &[PathBuf],
+    place: &Path,
+    random: &mut Random,
+) -> Result<()> {
+    let point = Path::new(mounts::BASE).join("beside");
+    let (upper, work) = (place.join("upper2"), place.join("work2"));
+    let overlay = Overlay::of(fs_type, lowers);
+    if random.one_in(3) {
+        overlay.mount(&point)?;
+        Snapshot::take(&point, true).context("beside, lower layers alone")?;
+        return mounts::unmount(&point);
+    }
+    overlay.upper(&upper, &work)?.mount(&point)?;
+    mounts::check_work(&work)?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root: OwnedFd = rustix::fs::open(&point, flags, Mode::empty())?;
+    let mut writer = Writer::new(&root, 0, &[]);
+    for _ in 0..random.below(20) {
+        writer.step(random).context("beside")?;
+    }
+    drop(writer);
+    drop(root);
+    mounts::unmount(&point)?;
+    if random.one_in(4) {
+        fs::remove_dir_all(&upper)?;
+        fs::remove_dir_all(&work)?;
+    }
+    Ok(())
+}
