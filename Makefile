@@ -4,7 +4,7 @@
 # Kbuild does not read this file: its rules for the module are in Kbuild.
 
 # Knobs reach the scripts by the environment; an empty one counts as not given.
-export TYPE KDIR KERNEL KERNEL_TARBALL KERNEL_SHA256 LLVM KVM V ROVL_NO_INSTALL FILTER LEAK_ROUNDS GUESTS FUZZ_SECONDS STRESS_SECONDS STRESS_SEED INSTALL_MOD_PATH
+export TYPE KDIR KERNEL KERNEL_TARBALL KERNEL_SHA256 LLVM KVM V ROVL_NO_INSTALL FILTER LEAK_ROUNDS GUESTS FUZZ_SECONDS STRESS_SECONDS STRESS_SEED CRASH_POINTS CRASH_SEED INSTALL_MOD_PATH
 
 # A finished file appears under its name at once or not at all.
 deliver = cp "$$ko" $@.new && mv $@.new $@
@@ -34,6 +34,10 @@ test: ## run all tests: on the host, in the guest, on the drop-in, for leaks [FI
 .PHONY: stress
 stress: ## load by many threads, with mounts beside, failing allocations and failing disks [TYPE=..] [PARTS=readers]
 	@scripts/stress.sh $(PARTS)
+
+.PHONY: crash
+crash: ## power cuts under an overlay, by a log of its disk's writes [TYPE=..] [CRASH_POINTS=n]
+	@scripts/crash.sh
 
 .PHONY: fuzz
 fuzz: ## fuzz the parsers of src/model [TARGET=name] [FUZZ_SECONDS=n]
@@ -96,6 +100,7 @@ help: ## show this list
 		TYPE= 'what make run mounts: rovl (the default), dropin or overlay' \
 		INSTALL_MOD_PATH= 'the folder below which make install puts the modules (default: /)' \
 		STRESS_SECONDS=n 'how long make stress runs each of its parts (default: 300); STRESS_SEED= what it draws from' \
+		CRASH_POINTS=n 'at how many points make crash cuts the power (default: 500); CRASH_SEED= what it draws from' \
 		KVM=auto\|on\|off 'whether the guest uses KVM (default: auto, when a trial guest boots with it)' \
 		ROVL_NO_INSTALL=1 'install no packages; say what is missing' \
 		XDG_CACHE_HOME= 'where the cache is (default: ~/.cache); it is called rovl' \

@@ -177,10 +177,13 @@ impl Loop {
         let number = unsafe { libc::ioctl(control.as_raw_fd(), LOOP_CTL_GET_FREE as _) };
         ensure!(number >= 0, "no loop device: {}", Error::last_os_error());
         let path = PathBuf::from(format!("/dev/loop{number}"));
-        let device = OpenOptions::new().read(true).write(true).open(&path)?;
+        let writable = OpenOptions::new().read(true).write(true).open(&path)?;
         // SAFETY: the argument of this command is a descriptor.
-        let result = unsafe { libc::ioctl(device.as_raw_fd(), LOOP_SET_FD as _, file.as_raw_fd()) };
+        let result =
+            unsafe { libc::ioctl(writable.as_raw_fd(), LOOP_SET_FD as _, file.as_raw_fd()) };
         ensure!(result == 0, "{path:?}: {}", Error::last_os_error());
+        // What is open for writing cannot be mounted.
+        let device = File::open(&path)?;
         Ok(Loop { device, path })
     }
 

@@ -4,9 +4,11 @@
 
 #![deny(unsafe_code)]
 
+pub mod blocks;
 pub mod dm;
 pub mod kmod;
 pub mod ktap;
 pub mod mounts;
 pub mod random;
+pub mod snapshot;
 pub mod sys;

@@ -25,8 +25,8 @@ use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 use rustix::mm::ProtFlags;
 
-use crate::blocks::block;
-use crate::blocks::BLOCK;
+use rovl_kit::blocks::block;
+use rovl_kit::blocks::BLOCK;
 
 /// The directories that all writers share.
 pub const DIRS: [&str; 3] = ["d0", "d1", "d2"];

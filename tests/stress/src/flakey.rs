@@ -25,10 +25,10 @@ use rovl_kit::mounts;
 use rovl_kit::mounts::Overlay;
 use rovl_kit::random::Random;
 
-use crate::blocks::block;
-use crate::blocks::BLOCK;
 use crate::crew::Crew;
 use crate::Load;
+use rovl_kit::blocks::block;
+use rovl_kit::blocks::BLOCK;
 
 /// Files of each thread, all of which a lower layer has.
 const FILES: usize = 4;

@@ -9,13 +9,11 @@
 #![forbid(unsafe_code)]
 
 mod actions;
-mod blocks;
 mod churn;
 mod crew;
 mod faults;
 mod flakey;
 mod readers;
-mod snapshot;
 mod tree;
 mod writers;
 

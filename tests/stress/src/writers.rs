@@ -24,11 +24,11 @@ use crate::actions::Writer;
 use crate::actions::DIRS;
 use crate::actions::FILES;
 use crate::actions::OWN_BLOCKS;
-use crate::blocks::block;
 use crate::crew::Crew;
 use crate::faults::Faults;
-use crate::snapshot::Snapshot;
 use crate::Load;
+use rovl_kit::blocks::block;
+use rovl_kit::snapshot::Snapshot;
 
 /// Runs writers on an upper layer on this filesystem. With `faults`, allocations fail.
 pub fn run(fs_type: &str, load: Load, upper: &str, faults: bool) -> Result<Passed> {
