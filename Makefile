@@ -4,7 +4,7 @@
 # Kbuild does not read this file: its rules for the module are in Kbuild.
 
 # Knobs reach the scripts by the environment; an empty one counts as not given.
-export TYPE KDIR KERNEL KERNEL_TARBALL KERNEL_SHA256 LLVM KVM V ROVL_NO_INSTALL FILTER LEAK_ROUNDS GUESTS FUZZ_SECONDS STRESS_SECONDS STRESS_SEED CRASH_POINTS CRASH_SEED INSTALL_MOD_PATH
+export TYPE KDIR KERNEL KERNEL_TARBALL KERNEL_SHA256 LLVM KVM V ROVL_NO_INSTALL FILTER LEAK_ROUNDS GUESTS FUZZ_SECONDS STRESS_SECONDS STRESS_SEED CRASH_POINTS CRASH_SEED FSX_OPERATIONS INSTALL_MOD_PATH
 
 # A finished file appears under its name at once or not at all.
 deliver = cp "$$ko" $@.new && mv $@.new $@
@@ -38,6 +38,10 @@ stress: ## load by many threads, with mounts beside, failing allocations and fai
 .PHONY: crash
 crash: ## power cuts under an overlay, by a log of its disk's writes [TYPE=..] [CRASH_POINTS=n]
 	@scripts/crash.sh
+
+.PHONY: posix
+posix: ## filesystem tests of others: pjdfstest, fsx, the kernel's selftests, stress-ng [TYPE=..] [SUITES=fsx]
+	@scripts/posix.sh $(SUITES)
 
 .PHONY: fuzz
 fuzz: ## fuzz the parsers of src/model [TARGET=name] [FUZZ_SECONDS=n]
@@ -101,6 +105,7 @@ help: ## show this list
 		INSTALL_MOD_PATH= 'the folder below which make install puts the modules (default: /)' \
 		STRESS_SECONDS=n 'how long make stress runs each of its parts (default: 300); STRESS_SEED= what it draws from' \
 		CRASH_POINTS=n 'at how many points make crash cuts the power (default: 500); CRASH_SEED= what it draws from' \
+		FSX_OPERATIONS=n 'how many operations fsx does on each file (default: 100000)' \
 		KVM=auto\|on\|off 'whether the guest uses KVM (default: auto, when a trial guest boots with it)' \
 		ROVL_NO_INSTALL=1 'install no packages; say what is missing' \
 		XDG_CACHE_HOME= 'where the cache is (default: ~/.cache); it is called rovl' \

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Filesystem tests of others, on overlay filesystems: pjdfstest, fsx, the kernel's own selftests,
+//! and stress-ng. Their programs come into the guest as scripts/posix.sh leaves them.
+
+#![forbid(unsafe_code)]
+
+mod direct;
+mod fsx;
+mod pjdfstest;
+mod place;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::ValueEnum;
+use rovl_kit::kmod;
+use rovl_kit::ktap::Ktap;
+use rovl_kit::ktap::Passed;
+use rovl_kit::mounts;
+
+use crate::place::Place;
+
+/// Filesystem tests of others on overlay filesystems, with results as KTAP.
+#[derive(Parser)]
+#[command(name = "rovl-suites", version)]
+struct Args {
+    /// Filesystem type to test, repeatable
+    #[arg(long = "type", value_name = "TYPE", default_value = "rovl")]
+    types: Vec<String>,
+
+    /// Filesystem of the upper layer, repeatable
+    #[arg(long = "upper", value_name = "FS", default_values = ["tmpfs", "ext4", "xfs"])]
+    uppers: Vec<String>,
+
+    /// How many operations fsx does on each file
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    operations: u64,
+
+    /// Do less of everything, on ext4 alone
+    #[arg(long)]
+    short: bool,
+
+    /// What to run; everything unless named
+    #[arg(value_enum)]
+    suites: Vec<Suite>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Suite {
+    /// What POSIX says of the calls
+    Pjdfstest,
+    /// Random reads and writes of one file
+    Fsx,
+    /// The same without mappings
+    FsxPlain,
+    /// The same past the page cache
+    Direct,
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let mut args = Args::parse();
+    if args.short {
+        args.uppers = vec!["ext4".to_owned()];
+        args.operations = 500;
+    }
+    if args.suites.is_empty() {
+        args.suites = Suite::value_variants().to_vec();
+    }
+    mounts::enter()?;
+    let mut ktap = Ktap::start(args.types.len() * args.suites.len() * args.uppers.len());
+    for fs_type in &args.types {
+        kmod::ensure_type(fs_type)?;
+        for suite in &args.suites {
+            for upper in &args.uppers {
+                let name = format!("{fs_type}.{}.{upper}", suite.name());
+                ktap.run(&name, || suite.run(fs_type, upper, &args));
+            }
+        }
+    }
+    Ok(ktap.finish())
+}
+
+impl Suite {
+    fn name(self) -> String {
+        self.to_possible_value()
+            .map(|value| value.get_name().replace('-', "_"))
+            .unwrap_or_default()
+    }
+
+    fn run(self, fs_type: &str, upper: &str, args: &Args) -> anyhow::Result<Passed> {
+        // One that failed leaves its mounts.
+        mounts::begin_anew()?;
+        let Some(place) = Place::new(fs_type, upper)? else {
+            return Ok(Passed::Skipped(format!("there is no disk {upper}")));
+        };
+        let said = match self {
+            Suite::Pjdfstest => pjdfstest::run(&place)?,
+            Suite::Fsx => fsx::run(&place, args.operations, true)?,
+            Suite::FsxPlain => fsx::run(&place, args.operations, false)?,
+            Suite::Direct => direct::run(&place, args.operations)?,
+        };
+        place.finish()?;
+        Ok(said)
+    }
+}

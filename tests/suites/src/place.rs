@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! An overlay whose upper layer is on a given filesystem, and a directory of that filesystem
+//! itself beside it.
+
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use rovl_kit::mounts;
+use rovl_kit::mounts::Overlay;
+
+pub struct Place {
+    kind: String,
+    overlay: Overlay,
+    /// A lower layer, on tmpfs, to be filled before mounting.
+    pub lower: PathBuf,
+    /// A directory of the upper layer's filesystem that is no layer.
+    pub bare: PathBuf,
+    /// Where the overlay will be mounted.
+    pub point: PathBuf,
+}
+
+impl Place {
+    /// There is none where the guest has no disk of that kind.
+    pub fn new(fs_type: &str, kind: &str) -> Result<Option<Self>> {
+        let Some(dir) = mounts::backing(kind)? else {
+            return Ok(None);
+        };
+        let base = Path::new(mounts::BASE);
+        let lower = base.join("lower");
+        let bare = dir.join("bare");
+        fs::create_dir(&lower)?;
+        fs::create_dir(&bare)?;
+        let overlay =
+            Overlay::of(fs_type, &[&lower]).upper(&dir.join("upper"), &dir.join("work"))?;
+        Ok(Some(Place {
+            kind: kind.to_owned(),
+            overlay,
+            lower,
+            bare,
+            point: base.join("mnt"),
+        }))
+    }
+
+    pub fn mount(&self) -> Result<()> {
+        self.overlay.mount(&self.point)
+    }
+
+    pub fn unmount(&self) -> Result<()> {
+        mounts::unmount(&self.point)
+    }
+
+    /// Takes all down; the overlay must be unmounted.
+    pub fn finish(self) -> Result<()> {
+        mounts::release(&self.kind)
+    }
+}
