@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What a whole run consists of: option sets that are tried first, the kept regressions, a trial
+//! of the comparison itself, and batches of scripts on all processors.
+
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::sync::Mutex;
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::Context;
+
+use crate::batch;
+use crate::batch::Report;
+use crate::generate::Choices;
+use crate::ktap::Ktap;
+use crate::ktap::Outcome;
+use crate::run;
+use crate::run::Sides;
+use crate::script::Backing;
+use crate::script::Script;
+use crate::script::Setup;
+use crate::yard::Yard;
+use crate::Args;
+
+include!(concat!(env!("OUT_DIR"), "/regressions.rs"));
+
+/// Sets of mount options to choose from; one that stands twice is chosen twice as often.
+pub const OPTIONS: [&str; 8] = [
+    "",
+    "",
+    "",
+    "redirect_dir=on",
+    "redirect_dir=on,xino=on",
+    "userxattr",
+    "volatile",
+    "xino=on,fsync=strict",
+];
+
+/// How many scripts the trial runs with each fault.
+const TRIAL: u64 = 20;
+/// The faults, each with the number of scripts it has to be seen in.
+const FAULTS: [(&str, usize); 2] = [("skip-step", 8), ("redirect_dir=on", 2)];
+
+/// One line of the results.
+enum Job {
+    /// Scripts with these seeds.
+    Batch { first: u64, count: u64 },
+    /// A kept regression.
+    Kept { name: &'static str },
+    /// A script from a file.
+    File(PathBuf),
+    /// Scripts with a fault made on purpose.
+    Trial { fault: &'static str, least: usize },
+}
+
+impl Job {
+    fn name(&self) -> String {
+        match self {
+            Job::Batch { first, count } => format!("oracle.seeds {first}..{}", first + count - 1),
+            Job::Kept { name } => format!("oracle.regression {name}"),
+            Job::File(path) => format!("oracle.replay {}", path.display()),
+            Job::Trial { fault, .. } => format!("oracle.sees {fault}"),
+        }
+    }
+
+    fn run(&self, args: &Args, choices: &Choices) -> anyhow::Result<Report> {
+        let mut arguments = vec!["--child".to_owned()];
+        let mut add = |name: &str, value: &str| arguments.push(format!("--{name}={value}"));
+        add("type-a", &args.type_a);
+        add(
+            "type-b",
+            if matches!(self, Job::Trial { .. }) {
+                &args.type_a
+            } else {
+                &args.type_b
+            },
+        );
+        add("steps", &args.steps.to_string());
+        for backing in &choices.backings {
+            add("backing", backing.name());
+        }
+        for options in &choices.options {
+            add("options", options);
+        }
+        match self {
+            Job::Batch { first, count } => {
+                add("seed", &first.to_string());
+                add("count", &count.to_string());
+                if let Some(fault) = &args.fault {
+                    add("fault", fault);
+                }
+            }
+            Job::Kept { name } => add("replay", name),
+            Job::File(path) => add("replay", &path.display().to_string()),
+            Job::Trial { fault, .. } => {
+                add("seed", &args.seed.to_string());
+                add("count", &TRIAL.to_string());
+                add("fault", fault);
+            }
+        }
+        let mut report = batch::parent(&arguments)?;
+        if let Job::Trial { least, .. } = self {
+            let seen = report
+                .lines
+                .iter()
+                .filter(|line| line.starts_with("seed "))
+                .count();
+            report.lines = vec![format!("the fault was seen in {seen} of {TRIAL} scripts")];
+            report.has_failed = seen < *least;
+        }
+        Ok(report)
+    }
+}
+
+/// Runs everything, prints the results, and returns whether nothing differs.
+pub fn run(args: &Args, choices: &mut Choices, sides: &Sides) -> anyhow::Result<bool> {
+    let refused = refused_options(choices, sides)?;
+    let jobs = jobs(args);
+    let mut ktap = Ktap::start(jobs.len() + refused.len());
+    for (options, reason) in refused {
+        let outcome = Outcome::Skipped(reason);
+        ktap.result(
+            &format!("oracle.options {options}"),
+            &outcome,
+            Duration::ZERO,
+            &[],
+        );
+    }
+    let begun = Instant::now();
+    let processes = args
+        .jobs
+        .or_else(|| std::thread::available_parallelism().ok().map(usize::from))
+        .unwrap_or(1);
+    let names: Vec<_> = jobs.iter().map(Job::name).collect();
+    let waiting = Mutex::new(jobs.into_iter().enumerate());
+    let (sender, receiver) = mpsc::channel();
+    let choices = &*choices;
+    std::thread::scope(|scope| {
+        for _ in 0..processes.max(1) {
+            let sender = sender.clone();
+            let waiting = &waiting;
+            scope.spawn(move || loop {
+                let next = waiting.lock().ok().and_then(|mut jobs| jobs.next());
+                let Some((index, job)) = next else { break };
+                if sender.send((index, job.run(args, choices))).is_err() {
+                    break;
+                }
+            });
+        }
+        drop(sender);
+        for (index, report) in receiver {
+            let name = names.get(index).cloned().unwrap_or_default();
+            let report = report.with_context(|| name.clone())?;
+            let outcome = if report.has_failed {
+                Outcome::Failed
+            } else {
+                Outcome::Passed
+            };
+            ktap.result(&name, &outcome, report.time, &report.lines);
+        }
+        anyhow::Ok(())
+    })?;
+    let time = begun.elapsed();
+    println!(
+        "# {} scripts of {} steps from seed {}, {} and {}, {:.1} s with {processes} processes",
+        args.count,
+        args.steps,
+        args.seed,
+        args.type_a,
+        args.type_b,
+        time.as_secs_f64()
+    );
+    Ok(ktap.finish())
+}
+
+fn jobs(args: &Args) -> Vec<Job> {
+    if !args.replay.is_empty() {
+        return args.replay.iter().cloned().map(Job::File).collect();
+    }
+    let mut jobs = Vec::new();
+    if !args.scripts_only {
+        jobs.extend(REGRESSIONS.iter().map(|(name, _)| Job::Kept { name }));
+        jobs.extend(FAULTS.map(|(fault, least)| Job::Trial { fault, least }));
+    }
+    let mut first = args.seed;
+    let end = args.seed + args.count;
+    while first < end {
+        let count = args.batch.max(1).min(end - first);
+        jobs.push(Job::Batch { first, count });
+        first += count;
+    }
+    jobs
+}
+
+/// Takes out the sets of options that one of the types refuses, with the reasons.
+fn refused_options(choices: &mut Choices, sides: &Sides) -> anyhow::Result<Vec<(String, String)>> {
+    let sets: Vec<String> = choices.options.clone();
+    let types = [sides.type_a.clone(), sides.type_b.clone()];
+    // In a thread, which takes mounts of its own and is gone with them.
+    let tried = std::thread::spawn(move || -> anyhow::Result<Vec<(String, String)>> {
+        let yard = Yard::new()?;
+        let mut refused = Vec::new();
+        for options in sets {
+            if refused.iter().any(|(other, _)| *other == options) {
+                continue;
+            }
+            for fs_type in &types {
+                let script = empty_script(&options);
+                if let Some(error) = run::accepts(&yard, &script, fs_type)? {
+                    refused.push((options, format!("{fs_type} refuses them: {error}")));
+                    break;
+                }
+            }
+        }
+        Ok(refused)
+    });
+    let refused = tried
+        .join()
+        .map_err(|_| anyhow::anyhow!("trying the options failed"))??;
+    choices
+        .options
+        .retain(|options| !refused.iter().any(|(other, _)| other == options));
+    anyhow::ensure!(
+        !choices.options.is_empty(),
+        "all options are refused: {refused:?}"
+    );
+    Ok(refused)
+}
+
+fn empty_script(options: &str) -> Script {
+    Script {
+        setup: Setup {
+            upper_on: Backing::Tmpfs,
+            lowers_on: vec![Backing::Tmpfs],
+            lowers: 1,
+            options: options.to_owned(),
+            watch: false,
+        },
+        objects: Vec::new(),
+        steps: Vec::new(),
+    }
+}
+
+/// Runs scripts from files, or kept ones by their names.
+pub fn replay(files: &[PathBuf], sides: &Sides) -> anyhow::Result<bool> {
+    let yard = Yard::new()?;
+    let mut is_equal = true;
+    for file in files {
+        let kept = REGRESSIONS
+            .iter()
+            .find(|(name, _)| file.as_os_str() == *name);
+        let text = match kept {
+            Some((_, text)) => (*text).to_owned(),
+            None => {
+                std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?
+            }
+        };
+        let name = file.display().to_string();
+        let script: Script = text.parse().with_context(|| name.clone())?;
+        if let Some(difference) = run::run(&yard, &script, sides)? {
+            is_equal = false;
+            batch::print_difference(&name, &yard, script, difference, sides)?;
+        }
+    }
+    println!("= replayed");
+    Ok(is_equal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kept_regressions_can_be_read() {
+        for (name, text) in REGRESSIONS {
+            let script: anyhow::Result<Script> = text.parse();
+            assert!(script.is_ok(), "{name}: {script:?}");
+        }
+    }
+}

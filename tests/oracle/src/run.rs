@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Runs one script on both sides and compares whatever can be seen.
+
+use std::fmt;
+
+use rustix::io::Errno;
+
+use crate::exec::Outcome;
+use crate::exec::Session;
+use crate::scan;
+use crate::scan::Deviation;
+use crate::scan::Entry;
+use crate::script::Layer;
+use crate::script::Script;
+use crate::side::Side;
+use crate::step::Step;
+use crate::step::User;
+use crate::sys;
+use crate::sys::SysResult;
+use crate::wanted;
+use crate::wanted::Place;
+use crate::yard::Yard;
+
+/// The two sides of a comparison.
+#[derive(Debug, Clone)]
+pub struct Sides {
+    pub type_a: String,
+    pub type_b: String,
+    /// Faults of the second side, by which the comparison itself is tried.
+    pub fault: Fault,
+}
+
+/// A fault that is made on purpose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    None,
+    /// A step in the second half that changes something is left out on the second side.
+    SkipStep,
+    /// The second side has these mount options besides.
+    Options(String),
+}
+
+/// The first difference between the sides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// What was being done.
+    pub stage: Stage,
+    pub lines: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    Mount,
+    Step(usize),
+    Unmount,
+    Merged,
+    Upper,
+    Work,
+    Lower,
+    /// The layers of each side, mounted with the other's type.
+    Crossed,
+    Numbers,
+}
+
+impl Stage {
+    /// Whether a smaller script that differs here shows the same fault.
+    pub fn is_like(self, other: Stage) -> bool {
+        matches!((self, other), (Stage::Step(_), Stage::Step(_))) || self == other
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stage::Mount => f.write_str("mounting"),
+            Stage::Step(index) => write!(f, "step {}", index + 1),
+            Stage::Unmount => f.write_str("unmounting"),
+            Stage::Merged => f.write_str("the merged tree at the end"),
+            Stage::Upper => f.write_str("the upper layer on disk"),
+            Stage::Work => f.write_str("the work directory"),
+            Stage::Lower => f.write_str("a lower layer on disk"),
+            Stage::Crossed => f.write_str("the tree mounted with the other type"),
+            Stage::Numbers => f.write_str("inode numbers over a new mount"),
+        }
+    }
+}
+
+/// A difference ends the run.
+type Verdict = Result<(), Difference>;
+
+struct Run<'a> {
+    script: &'a Script,
+    sides: &'a Sides,
+    a: Side<'a>,
+    b: Side<'a>,
+}
+
+/// Runs the script. An error is a failure of this program and not of a filesystem.
+pub fn run(yard: &Yard, script: &Script, sides: &Sides) -> anyhow::Result<Option<Difference>> {
+    let backings = script.setup.backings();
+    yard.prepare(&backings)?;
+    let result = (|| {
+        let a = Side::new(yard, "a", script)?;
+        let b = Side::new(yard, "b", script)?;
+        if script.setup.watch {
+            sys::wait_for_tick();
+        }
+        let mut run = Run {
+            script,
+            sides,
+            a,
+            b,
+        };
+        anyhow::Ok(run.everything().err())
+    })();
+    yard.clear(&backings)?;
+    result
+}
+
+/// Finds out whether a type accepts options, by an empty script.
+pub fn accepts(yard: &Yard, script: &Script, fs_type: &str) -> anyhow::Result<Option<Errno>> {
+    let backings = script.setup.backings();
+    yard.prepare(&backings)?;
+    let result = (|| {
+        let mut side = Side::new(yard, "a", script)?;
+        let result = side.mount(fs_type, &script.setup.options);
+        if result.is_ok() {
+            side.unmount()?;
+        }
+        anyhow::Ok(result.err())
+    })();
+    yard.clear(&backings)?;
+    result
+}
+
+impl Run<'_> {
+    fn everything(&mut self) -> Verdict {
+        let (type_a, type_b) = (&self.sides.type_a, &self.sides.type_b);
+        let options = &self.script.setup.options;
+        if !self.mount(type_a, type_b)? {
+            return Ok(());
+        }
+        self.steps()?;
+        let live_a = self.a.merged();
+        let live_b = self.b.merged();
+        self.trees(Stage::Merged, Place::Merged, &live_a, &live_b)?;
+        self.unmount()?;
+        self.on_disk()?;
+
+        if self.sides.fault != Fault::None {
+            return Ok(());
+        }
+        let crossed = (self.a.mount(type_b, options), self.b.mount(type_a, options));
+        if crossed != (Ok(()), Ok(())) {
+            let line = format!("{:?} | {:?}", crossed.0, crossed.1);
+            return differ(Stage::Crossed, vec![line]);
+        }
+        let crossed_a = self.a.merged();
+        let crossed_b = self.b.merged();
+        self.trees(Stage::Crossed, Place::Crossed, &crossed_b, &crossed_a)?;
+        if let (Ok(a), Ok(b), Ok(other_a), Ok(other_b)) = (&live_a, &live_b, &crossed_a, &crossed_b)
+        {
+            self.numbers(a, b, other_a, other_b)?;
+        }
+        self.unmount()
+    }
+
+    /// Returns whether there is a mount to go on with.
+    fn mount(&mut self, type_a: &str, type_b: &str) -> Result<bool, Difference> {
+        let options = &self.script.setup.options;
+        let options_b = match &self.sides.fault {
+            Fault::Options(more) => format!("{options},{more}"),
+            _ => options.clone(),
+        };
+        let a = self.a.mount(type_a, options);
+        let b = self.b.mount(type_b, options_b.trim_start_matches(','));
+        if a != b {
+            differ(Stage::Mount, vec![format!("{a:?} | {b:?}")])?;
+        }
+        Ok(a.is_ok())
+    }
+
+    fn unmount(&mut self) -> Verdict {
+        let (a, b) = (self.a.unmount(), self.b.unmount());
+        if (a, b) == (Ok(()), Ok(())) {
+            return Ok(());
+        }
+        differ(Stage::Unmount, vec![format!("{a:?} | {b:?}")])
+    }
+
+    fn steps(&mut self) -> Verdict {
+        let mut a = Session::new(&self.a.point);
+        let mut b = Session::new(&self.b.point);
+        let script = self.script;
+        let setup = &script.setup;
+        let mut skips = self.sides.fault == Fault::SkipStep;
+        for (index, (user, step)) in script.steps.iter().enumerate() {
+            if *step == Step::Remount {
+                a.close();
+                b.close();
+                self.unmount()?;
+                if !self.mount(&self.sides.type_a, &self.sides.type_b)? {
+                    return Ok(());
+                }
+                continue;
+            }
+            let outcome_a = a.run(setup, *user, step);
+            if skips
+                && index >= script.steps.len() / 2
+                && step.changes()
+                && outcome_a.result.is_ok()
+            {
+                skips = false;
+                continue;
+            }
+            let outcome_b = b.run(setup, *user, step);
+            if outcome_a != outcome_b {
+                self.step_differs(index, *user, step, &outcome_a, &outcome_b)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn step_differs(
+        &self,
+        index: usize,
+        user: User,
+        step: &Step,
+        a: &Outcome,
+        b: &Outcome,
+    ) -> Verdict {
+        if wanted::step(&self.script.setup, step, a, b).is_some() {
+            return Ok(());
+        }
+        let lines = vec![
+            format!("{user:?} {step:?}"),
+            format!("{}: {a}", self.sides.type_a),
+            format!("{}: {b}", self.sides.type_b),
+        ];
+        differ(Stage::Step(index), lines)
+    }
+
+    fn trees(
+        &self,
+        stage: Stage,
+        place: Place,
+        a: &SysResult<Vec<Entry>>,
+        b: &SysResult<Vec<Entry>>,
+    ) -> Verdict {
+        let deviations = match (a, b) {
+            (Ok(a), Ok(b)) => scan::compare(a, b),
+            (Err(a), Err(b)) if a == b => Vec::new(),
+            _ => {
+                let short = |tree: &SysResult<Vec<Entry>>| match tree {
+                    Ok(tree) => format!("{} objects", tree.len()),
+                    Err(error) => format!("{error:?}"),
+                };
+                return differ(stage, vec![format!("{} | {}", short(a), short(b))]);
+            }
+        };
+        let is_unwanted =
+            |found: &Deviation| wanted::deviation(&self.script.setup, place, found).is_none();
+        let lines: Vec<_> = deviations
+            .iter()
+            .filter(|found| is_unwanted(found))
+            .map(ToString::to_string)
+            .collect();
+        if lines.is_empty() {
+            return Ok(());
+        }
+        differ(stage, lines)
+    }
+
+    fn on_disk(&self) -> Verdict {
+        let layer = |layer| (self.a.layer(layer), self.b.layer(layer));
+        let (a, b) = layer(Layer::Upper);
+        self.trees(Stage::Upper, Place::Upper, &a, &b)?;
+        let (a, b) = (self.a.leftovers(), self.b.leftovers());
+        if a != b {
+            differ(Stage::Work, vec![format!("{a:?} | {b:?}")])?;
+        }
+        for number in 1..=self.script.setup.lowers {
+            let (a, b) = layer(Layer::Lower(number));
+            self.trees(Stage::Lower, Place::Lower, &a, &b)?;
+        }
+        Ok(())
+    }
+
+    /// An inode number that overlayfs keeps is kept by the other side as well.
+    fn numbers(&self, a: &[Entry], b: &[Entry], other_a: &[Entry], other_b: &[Entry]) -> Verdict {
+        let setup = &self.script.setup;
+        if setup.backings().len() > 1 && !setup.has_option("xino=on") {
+            return Ok(());
+        }
+        let a = scan::kept_numbers(a, other_a);
+        let b = scan::kept_numbers(b, other_b);
+        let lines: Vec<_> = a
+            .iter()
+            .filter_map(|(path, kept)| {
+                let other = b.get(path)?;
+                (kept != other).then(|| format!("{path}: kept {kept} | {other}"))
+            })
+            .collect();
+        if lines.is_empty() {
+            return Ok(());
+        }
+        differ(Stage::Numbers, lines)
+    }
+}
+
+fn differ(stage: Stage, lines: Vec<String>) -> Verdict {
+    Err(Difference { stage, lines })
+}
