@@ -4,7 +4,7 @@
 # Kbuild does not read this file: its rules for the module are in Kbuild.
 
 # Knobs reach the scripts by the environment; an empty one counts as not given.
-export TYPE KDIR KERNEL KERNEL_TARBALL KERNEL_SHA256 LLVM KVM V ROVL_NO_INSTALL FILTER LEAK_ROUNDS GUESTS FUZZ_SECONDS STRESS_SECONDS STRESS_SEED CRASH_POINTS CRASH_SEED FSX_OPERATIONS INSTALL_MOD_PATH
+export TYPE KDIR KERNEL KERNEL_TARBALL KERNEL_SHA256 LLVM KVM V ROVL_NO_INSTALL FILTER LEAK_ROUNDS GUESTS FUZZ_SECONDS STRESS_SECONDS STRESS_SEED CRASH_POINTS CRASH_SEED FSX_OPERATIONS N SEED STEPS REPLAY INSTALL_MOD_PATH
 
 # A finished file appears under its name at once or not at all.
 deliver = cp "$$ko" $@.new && mv $@.new $@
@@ -46,6 +46,10 @@ posix: ## filesystem tests of others: pjdfstest, fsx, the kernel's selftests, st
 .PHONY: fuzz
 fuzz: ## fuzz the parsers of src/model [TARGET=name] [FUZZ_SECONDS=n]
 	@scripts/fuzz.sh $(TARGET)
+
+.PHONY: oracle
+oracle: ## compare rovl with overlayfs by scripts made from seeds [N=n] [SEED=n] [STEPS=n] [REPLAY=file]
+	@scripts/oracle.sh
 
 .PHONY: check
 check: ## check formatting, lints, warnings, the wall around unsafe code, imports; host tests of src/model
@@ -101,6 +105,8 @@ help: ## show this list
 		LEAK_ROUNDS=n 'how often make test mounts and loads in its hunt for leaks (default: 1000)' \
 		TARGET=name 'the only target that make fuzz runs (default: all)' \
 		FUZZ_SECONDS=n 'how long make fuzz runs each of its targets (default: 30)' \
+		N=n 'how many scripts make oracle runs (default: 2000); SEED= is the seed of the first (1), STEPS= how long each is (50)' \
+		REPLAY=file 'the only script that make oracle runs, as a failure prints it' \
 		TYPE= 'what make run mounts: rovl (the default), dropin or overlay' \
 		INSTALL_MOD_PATH= 'the folder below which make install puts the modules (default: /)' \
 		STRESS_SECONDS=n 'how long make stress runs each of its parts (default: 300); STRESS_SEED= what it draws from' \

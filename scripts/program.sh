@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 # Builds one program of the workspace in tests/ as a static one, which runs on the host and in the guest, and prints its path.
-#   scripts/program.sh rovl-guest|rovl-run|rovl-selftests|rovl-stress|rovl-crash|rovl-suites
+#   scripts/program.sh rovl-guest|rovl-run|rovl-selftests|rovl-stress|rovl-crash|rovl-suites|rovl-oracle
 
 # shellcheck source=scripts/lib.sh
 source "$(dirname "$0")/lib.sh"
