@@ -23,6 +23,7 @@ use crate::run::Difference;
 use crate::run::Fault;
 use crate::run::Sides;
 use crate::run::Stage;
+use crate::run::Tally;
 use crate::script::Script;
 use crate::shrink;
 use crate::yard::Yard;
@@ -40,6 +41,7 @@ const ENOUGH: usize = 8;
 pub struct Report {
     pub has_failed: bool,
     pub lines: Vec<String>,
+    pub tally: Tally,
     pub time: Duration,
 }
 
@@ -47,12 +49,15 @@ pub struct Report {
 pub fn child(first: u64, count: u64, choices: &Choices, sides: &Sides) -> anyhow::Result<bool> {
     let yard = Yard::new()?;
     let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    let mut total = Tally::default();
     for seed in first..first + count {
         println!("{AT}{seed}");
         let script = generate::script(seed, choices);
-        let Some(difference) =
-            run::run(&yard, &script, sides).with_context(|| format!("seed {seed}"))?
-        else {
+        let (difference, tally) =
+            run::run(&yard, &script, sides).with_context(|| format!("seed {seed}"))?;
+        total.steps += tally.steps;
+        total.succeeded += tally.succeeded;
+        let Some(difference) = difference else {
             continue;
         };
         if sides.fault != Fault::None {
@@ -75,7 +80,7 @@ pub fn child(first: u64, count: u64, choices: &Choices, sides: &Sides) -> anyhow
             break;
         }
     }
-    println!("{END}{} differences", kinds.values().sum::<usize>());
+    println!("{END}{} {}", total.steps, total.succeeded);
     Ok(kinds.is_empty())
 }
 
@@ -117,10 +122,13 @@ pub fn print_difference(
     let mut tries = 0;
     let (script, difference) = shrink::shrink(script, difference, &mut |script| {
         tries += 1;
-        run::run(yard, script, sides).unwrap_or_else(|error| {
-            failure = Some(error);
-            None
-        })
+        match run::run(yard, script, sides) {
+            Ok((difference, _)) => difference,
+            Err(error) => {
+                failure = Some(error);
+                None
+            }
+        }
     });
     if let Some(error) = failure {
         return Err(error).context("make a script smaller");
@@ -157,12 +165,18 @@ pub fn parent(arguments: &[String]) -> anyhow::Result<Report> {
     });
     let mut lines = Vec::new();
     let mut at = String::new();
+    let mut tally = Tally::default();
     let mut is_complete = false;
     loop {
         match receiver.recv_timeout(PATIENCE) {
             Ok(line) => match (line.strip_prefix(AT), line.strip_prefix(END)) {
                 (Some(seed), _) => at = seed.to_owned(),
-                (_, Some(_)) => is_complete = true,
+                (_, Some(numbers)) => {
+                    is_complete = true;
+                    let mut numbers = numbers.split(' ').map(|text| text.parse().unwrap_or(0));
+                    tally.steps = numbers.next().unwrap_or(0);
+                    tally.succeeded = numbers.next().unwrap_or(0);
+                }
                 _ => lines.push(line),
             },
             Err(mpsc::RecvTimeoutError::Disconnected) => break,
@@ -175,6 +189,7 @@ pub fn parent(arguments: &[String]) -> anyhow::Result<Report> {
                 return Ok(Report {
                     has_failed: true,
                     lines,
+                    tally,
                     time: begun.elapsed(),
                 });
             }
@@ -188,6 +203,7 @@ pub fn parent(arguments: &[String]) -> anyhow::Result<Report> {
     Ok(Report {
         has_failed: !is_complete || !status.success(),
         lines,
+        tally,
         time: begun.elapsed(),
     })
 }

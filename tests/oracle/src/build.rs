@@ -172,9 +172,9 @@ pub fn remove_tree(path: &str) -> SysResult<()> {
         Err(Errno::NOTDIR | Errno::LOOP) => return remove(path, AtFlags::empty()),
         Err(error) => return Err(error),
     };
-    for (name, kind) in crate::scan::entries(&dir)? {
-        let path = format!("{path}/{name}");
-        if kind == FileType::Directory {
+    for listed in crate::scan::entries(&dir)? {
+        let path = format!("{path}/{}", listed.name);
+        if listed.kind == FileType::Directory {
             remove_tree(&path)?;
         } else {
             remove(&path, AtFlags::empty())?;

@@ -4,6 +4,7 @@
 
 mod layers;
 mod steps;
+mod tree;
 
 use crate::random::Random;
 use crate::script::Backing;
@@ -32,8 +33,7 @@ pub fn script(seed: u64, choices: &Choices) -> Script {
     let mut random = Random::new(seed);
     let setup = setup(&mut random, choices);
     let objects = layers::objects(&mut random, &setup);
-    let known = objects.iter().map(|(_, object)| object.path.clone());
-    let steps = steps::steps(&mut random, &setup, known.collect(), choices.steps);
+    let steps = steps::steps(&mut random, &setup, &objects, choices.steps);
     Script {
         setup,
         objects,

@@ -18,6 +18,7 @@ use crate::ktap::Ktap;
 use crate::ktap::Outcome;
 use crate::run;
 use crate::run::Sides;
+use crate::run::Tally;
 use crate::script::Backing;
 use crate::script::Script;
 use crate::script::Setup;
@@ -129,6 +130,7 @@ pub fn run(args: &Args, choices: &mut Choices, sides: &Sides) -> anyhow::Result<
         );
     }
     let begun = Instant::now();
+    let mut total = Tally::default();
     let processes = args
         .jobs
         .or_else(|| std::thread::available_parallelism().ok().map(usize::from))
@@ -153,6 +155,8 @@ pub fn run(args: &Args, choices: &mut Choices, sides: &Sides) -> anyhow::Result<
         for (index, report) in receiver {
             let name = names.get(index).cloned().unwrap_or_default();
             let report = report.with_context(|| name.clone())?;
+            total.steps += report.tally.steps;
+            total.succeeded += report.tally.succeeded;
             let outcome = if report.has_failed {
                 Outcome::Failed
             } else {
@@ -164,10 +168,11 @@ pub fn run(args: &Args, choices: &mut Choices, sides: &Sides) -> anyhow::Result<
     })?;
     let time = begun.elapsed();
     println!(
-        "# {} scripts of {} steps from seed {}, {} and {}, {:.1} s with {processes} processes",
+        "# {} scripts from seed {}, {} of {} steps succeeded, {} and {}, {:.1} s with {processes} processes",
         args.count,
-        args.steps,
         args.seed,
+        total.succeeded,
+        total.steps,
         args.type_a,
         args.type_b,
         time.as_secs_f64()
@@ -259,7 +264,8 @@ pub fn replay(files: &[PathBuf], sides: &Sides) -> anyhow::Result<bool> {
         };
         let name = file.display().to_string();
         let script: Script = text.parse().with_context(|| name.clone())?;
-        if let Some(difference) = run::run(&yard, &script, sides)? {
+        let (difference, _) = run::run(&yard, &script, sides)?;
+        if let Some(difference) = difference {
             is_equal = false;
             batch::print_difference(&name, &yard, script, difference, sides)?;
         }

@@ -86,6 +86,13 @@ impl fmt::Display for Stage {
     }
 }
 
+/// How much of what was tried has worked.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Tally {
+    pub steps: u64,
+    pub succeeded: u64,
+}
+
 /// A difference ends the run.
 type Verdict = Result<(), Difference>;
 
@@ -94,10 +101,15 @@ struct Run<'a> {
     sides: &'a Sides,
     a: Side<'a>,
     b: Side<'a>,
+    tally: Tally,
 }
 
 /// Runs the script. An error is a failure of this program and not of a filesystem.
-pub fn run(yard: &Yard, script: &Script, sides: &Sides) -> anyhow::Result<Option<Difference>> {
+pub fn run(
+    yard: &Yard,
+    script: &Script,
+    sides: &Sides,
+) -> anyhow::Result<(Option<Difference>, Tally)> {
     let backings = script.setup.backings();
     yard.prepare(&backings)?;
     let result = (|| {
@@ -111,8 +123,10 @@ pub fn run(yard: &Yard, script: &Script, sides: &Sides) -> anyhow::Result<Option
             sides,
             a,
             b,
+            tally: Tally::default(),
         };
-        anyhow::Ok(run.everything().err())
+        let difference = run.everything().err();
+        anyhow::Ok((difference, run.tally))
     })();
     yard.clear(&backings)?;
     result
@@ -206,6 +220,8 @@ impl Run<'_> {
                 continue;
             }
             let outcome_a = a.run(setup, *user, step);
+            self.tally.steps += 1;
+            self.tally.succeeded += u64::from(outcome_a.result.is_ok());
             if skips
                 && index >= script.steps.len() / 2
                 && step.changes()
@@ -290,7 +306,7 @@ impl Run<'_> {
     /// An inode number that overlayfs keeps is kept by the other side as well.
     fn numbers(&self, a: &[Entry], b: &[Entry], other_a: &[Entry], other_b: &[Entry]) -> Verdict {
         let setup = &self.script.setup;
-        if setup.backings().len() > 1 && !setup.has_option("xino=on") {
+        if !setup.has_stable_numbers() {
             return Ok(());
         }
         let a = scan::kept_numbers(a, other_a);

@@ -35,6 +35,8 @@ pub struct Entry {
     pub kind: char,
     /// What the listing says it is.
     listed_kind: char,
+    /// Whether the listing has the same number as stat(2).
+    listed_number: bool,
     mode: u32,
     uid: u32,
     gid: u32,
@@ -91,6 +93,7 @@ impl Entry {
         fields!(
             kind,
             listed_kind,
+            listed_number,
             mode,
             uid,
             gid,
@@ -142,8 +145,16 @@ pub fn kept_numbers(before: &[Entry], after: &[Entry]) -> BTreeMap<String, bool>
         .collect()
 }
 
+/// What a listing says of an object.
+#[derive(Clone)]
+pub struct Listed {
+    pub name: String,
+    pub kind: FileType,
+    number: u64,
+}
+
 /// Names and kinds in a directory, without the dots.
-pub fn entries(dir: &OwnedFd) -> SysResult<Vec<(String, FileType)>> {
+pub fn entries(dir: &OwnedFd) -> SysResult<Vec<Listed>> {
     let mut buffer = [MaybeUninit::uninit(); 8192];
     let mut found = Vec::new();
     let mut raw = RawDir::new(dir, &mut buffer);
@@ -151,10 +162,14 @@ pub fn entries(dir: &OwnedFd) -> SysResult<Vec<(String, FileType)>> {
         let entry = entry?;
         let name = entry.file_name();
         if name != c"." && name != c".." {
-            found.push((name.to_string_lossy().into_owned(), entry.file_type()));
+            found.push(Listed {
+                name: name.to_string_lossy().into_owned(),
+                kind: entry.file_type(),
+                number: entry.ino(),
+            });
         }
     }
-    found.sort_by(|a, b| a.0.cmp(&b.0));
+    found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
 }
 
@@ -177,12 +192,12 @@ pub fn scan(top: &str, tree: Tree, prefix: &str) -> SysResult<Vec<Entry>> {
         first_of: BTreeMap::new(),
         buffer: Vec::new(),
     };
-    scanner.visit(".", FileType::Directory)?;
+    scanner.visit(".", None)?;
     Ok(scanner.found)
 }
 
 impl Scanner<'_> {
-    fn visit(&mut self, path: &str, listed: FileType) -> SysResult<()> {
+    fn visit(&mut self, path: &str, listed: Option<&Listed>) -> SysResult<()> {
         let full = format!("{}/{path}", self.top);
         let stat = match rustix::fs::statat(CWD, &*full, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
@@ -224,22 +239,23 @@ impl Scanner<'_> {
         entry.xattrs = xattrs;
         self.found.push(entry);
         if let (FileType::Directory, Some(fd)) = (kind, fd) {
-            for (name, kind) in entries(&fd)? {
+            for listed in entries(&fd)? {
                 let path = match path {
-                    "." => name,
-                    _ => format!("{path}/{name}"),
+                    "." => listed.name.clone(),
+                    _ => format!("{path}/{}", listed.name),
                 };
-                self.visit(&path, kind)?;
+                self.visit(&path, Some(&listed))?;
             }
         }
         Ok(())
     }
 
-    fn refused(&self, path: &str, listed: FileType, error: Errno) -> Entry {
+    fn refused(&self, path: &str, listed: Option<&Listed>, error: Errno) -> Entry {
         Entry {
             path: path.to_owned(),
             kind: '!',
-            listed_kind: stat::letter(listed),
+            listed_kind: listed.map_or(' ', |listed| stat::letter(listed.kind)),
+            listed_number: true,
             mode: 0,
             uid: 0,
             gid: 0,
@@ -256,7 +272,7 @@ impl Scanner<'_> {
         }
     }
 
-    fn entry(&mut self, path: &str, listed: FileType, stat: &Stat) -> Entry {
+    fn entry(&mut self, path: &str, listed: Option<&Listed>, stat: &Stat) -> Entry {
         let kind = FileType::from_raw_mode(stat.st_mode);
         let is_whiteout = kind == FileType::CharacterDevice && stat.st_rdev == 0;
         // How many whiteouts share an inode is nobody's business.
@@ -271,7 +287,8 @@ impl Scanner<'_> {
         Entry {
             path: path.to_owned(),
             kind: stat::letter(kind),
-            listed_kind: stat::letter(listed),
+            listed_kind: listed.map_or(' ', |listed| stat::letter(listed.kind)),
+            listed_number: listed.is_none_or(|listed| listed.number == stat.st_ino),
             mode: stat.st_mode & 0o7777,
             uid: stat.st_uid,
             gid: stat.st_gid,

@@ -96,6 +96,11 @@ impl Setup {
         self.options.split(',').any(|option| option == wanted)
     }
 
+    /// Whether an object's inode number is the same in listings, over copy-up and over mounts.
+    pub fn has_stable_numbers(&self) -> bool {
+        self.backings().len() == 1 || self.has_option("xino=on")
+    }
+
     /// What overlay's own attributes begin with.
     pub fn private_prefix(&self) -> &'static str {
         if self.has_option("userxattr") {

@@ -6,8 +6,11 @@ mod data;
 mod open;
 mod paths;
 
-use super::DIRS;
+use super::tree::Tree;
+use super::tree::What;
 use crate::random::Random;
+use crate::script::Layer;
+use crate::script::Object;
 use crate::script::Setup;
 use crate::step::*;
 use crate::text::Bytes;
@@ -23,11 +26,16 @@ struct Generator {
     random: Random,
     /// What overlay's own attributes begin with.
     private: &'static str,
-    /// Paths that layers have or steps have made.
-    known: Vec<String>,
-    /// What was opened last in each slot: whether it was meant to be a directory.
-    slots: [Option<bool>; SLOTS],
+    tree: Tree,
+    slots: [Option<Opened>; SLOTS],
     root_only: bool,
+}
+
+/// What was opened in a slot.
+struct Opened {
+    path: String,
+    is_dir: bool,
+    can_write: bool,
 }
 
 type Make = fn(&mut Generator) -> Step;
@@ -35,29 +43,36 @@ type Make = fn(&mut Generator) -> Step;
 pub fn steps(
     random: &mut Random,
     setup: &Setup,
-    known: Vec<String>,
+    objects: &[(Layer, Object)],
     count: usize,
 ) -> Vec<(User, Step)> {
     let root_only = random.chance(50);
     let mut generator = Generator {
         random: Random::new(random.next()),
         private: setup.private_prefix(),
-        known,
-        slots: [None; SLOTS],
+        tree: Tree::new(setup, objects),
+        slots: Default::default(),
         root_only,
     };
     (0..count).map(|_| generator.one()).collect()
+}
+
+fn join(parent: &str, name: &str) -> String {
+    match parent {
+        "." => name.to_owned(),
+        _ => format!("{parent}/{name}"),
+    }
 }
 
 /// How often each kind of step is made.
 const WEIGHTS: &[(usize, Make)] = &[
     (30, Generator::create),
     (28, Generator::mkdir),
-    (10, Generator::mknod),
+    (8, Generator::mknod),
     (10, Generator::symlink),
     (22, Generator::link),
     (6, Generator::link_slot),
-    (40, Generator::unlink),
+    (34, Generator::unlink),
     (24, Generator::rmdir),
     (60, Generator::rename),
     (22, Generator::stat),
@@ -131,100 +146,171 @@ impl Generator {
     /// Takes note of what the step makes, as if it were sure to succeed.
     fn learn(&mut self, step: &Step) {
         match step {
-            Step::Create { path, .. }
-            | Step::Mkdir { path, .. }
-            | Step::Mknod { path, .. }
-            | Step::Symlink { path, .. }
-            | Step::Link { to: path, .. }
-            | Step::LinkSlot { to: path, .. } => self.known.push(path.clone()),
-            Step::Rename { from, to, .. } => {
-                let inside = format!("{from}/");
-                let moved: Vec<_> = self
-                    .known
-                    .iter()
-                    .filter_map(|path| path.strip_prefix(&inside))
-                    .map(|rest| format!("{to}/{rest}"))
-                    .filter(|path| path.len() < 40)
-                    .collect();
-                self.known.extend(moved);
-                self.known.push(to.clone());
+            Step::Mkdir { path, .. } => self.add(path, What::Dir),
+            Step::Create { path, .. } | Step::LinkSlot { to: path, .. } => {
+                self.add(path, What::File)
+            }
+            Step::Symlink { path, .. } => self.add(path, What::Link),
+            Step::Mknod { path, node, .. } => {
+                let is_file = *node == Node::File;
+                self.add(path, if is_file { What::File } else { What::Node });
+            }
+            Step::Link { from, to, .. } => {
+                if let Some(what) = self
+                    .tree
+                    .get(&self.resolve(from))
+                    .filter(|what| !what.is_dir())
+                {
+                    self.add(to, what);
+                }
+            }
+            Step::Unlink { path } => self.tree.unlink(&self.resolve(path)),
+            Step::Rmdir { path } => self.tree.rmdir(&self.resolve(path)),
+            Step::Rename { from, to, how } => {
+                let (from, to) = (self.resolve(from), self.resolve(to));
+                match how {
+                    How::Exchange => self.tree.exchange(&from, &to),
+                    How::NoReplace if self.tree.get(&to).is_some() => {}
+                    How::Plain | How::NoReplace => self.tree.rename(&from, &to),
+                    How::Whiteout => {}
+                }
             }
             Step::Open {
                 slot, path, flags, ..
-            } => {
-                if flags.contains(&Open::Create) {
-                    self.known.push(path.clone());
-                }
-                self.slots[*slot] = Some(flags.contains(&Open::Directory));
-            }
-            Step::Remount => self.slots = [None; SLOTS],
+            } => self.learn_open(*slot, path, flags),
+            Step::Remount => self.slots = Default::default(),
             _ => {}
         }
     }
 
-    /// A path that may be there.
-    fn path(&mut self) -> String {
-        if self.random.chance(80) && !self.known.is_empty() {
-            return self.random.pick(&self.known).clone();
+    fn learn_open(&mut self, slot: Slot, path: &str, flags: &[Open]) {
+        let path = self.resolve(path);
+        if flags.contains(&Open::Create) {
+            self.tree.add(&path, What::File);
         }
-        self.fresh()
+        let is_dir =
+            self.tree.get(&path).is_some_and(What::is_dir) && !flags.contains(&Open::Tmpfile);
+        let can_write = flags.contains(&Open::Write) || flags.contains(&Open::ReadWrite);
+        if self.tree.get(&path).is_some() {
+            self.slots[slot] = Some(Opened {
+                path,
+                is_dir,
+                can_write,
+            });
+        }
     }
 
-    /// A path that may be free.
-    fn fresh(&mut self) -> String {
-        let slot = self.random.below(SLOTS);
-        if self.slots[slot] == Some(true) && self.random.chance(70) {
-            return format!("@{slot}/{}", super::leaf(&mut self.random));
+    fn add(&mut self, path: &str, what: What) {
+        let path = self.resolve(path);
+        self.tree.add(&path, what);
+    }
+
+    /// The path that a path leads to that begins in a slot.
+    fn resolve(&self, path: &str) -> String {
+        let in_slot = path.strip_prefix('@').and_then(|rest| rest.split_once('/'));
+        let Some((slot, name)) = in_slot else {
+            return path.to_owned();
+        };
+        let slot = slot
+            .parse()
+            .ok()
+            .and_then(|slot: Slot| self.slots.get(slot)?.as_ref());
+        slot.map_or_else(String::new, |opened| join(&opened.path, name))
+    }
+
+    /// The path of such an object, or of any that may be there or not.
+    fn such(&mut self, wanted: impl Fn(What) -> bool) -> String {
+        let paths = self.tree.paths(wanted);
+        if paths.is_empty() || self.random.chance(8) {
+            return super::path(&mut self.random);
         }
-        super::path(&mut self.random)
+        (*self.random.pick(&paths)).to_owned()
+    }
+
+    /// A path that is there.
+    fn path(&mut self) -> String {
+        self.such(|_| true)
+    }
+
+    fn file(&mut self) -> String {
+        self.such(|what| what == What::File)
+    }
+
+    fn not_dir(&mut self) -> String {
+        self.such(|what| !what.is_dir())
+    }
+
+    fn dir(&mut self) -> String {
+        if self.random.chance(10) {
+            return ".".to_owned();
+        }
+        self.such(What::is_dir)
+    }
+
+    /// A path that is free, in a directory that is there.
+    fn free(&mut self) -> String {
+        let slot = self.random.below(SLOTS);
+        let is_dir = self.slots[slot]
+            .as_ref()
+            .is_some_and(|opened| opened.is_dir);
+        let parent = match () {
+            () if is_dir && self.random.chance(40) => format!("@{slot}"),
+            () if self.random.chance(25) => ".".to_owned(),
+            () => self.such(What::is_dir),
+        };
+        let mut path = String::new();
+        for _ in 0..5 {
+            path = join(&parent, super::leaf(&mut self.random));
+            if self.tree.get(&self.resolve(&path)).is_none() {
+                break;
+            }
+        }
+        path
     }
 
     /// A path to make something at: free, or taken in any way.
     fn target(&mut self) -> String {
-        if self.random.chance(35) {
+        if self.random.chance(20) {
             self.path()
         } else {
-            self.fresh()
+            self.free()
         }
     }
 
-    /// A path that may be a directory.
-    fn dir(&mut self) -> String {
-        let dirs: Vec<_> = self
-            .known
-            .iter()
-            .filter(|path| DIRS.iter().any(|dir| path.ends_with(dir)))
+    /// A slot that holds such a thing, if there is one.
+    fn slot_with(&mut self, wanted: impl Fn(&Opened) -> bool) -> Slot {
+        let slots = self.slots.iter().enumerate();
+        let used: Vec<_> = slots
+            .filter(|(_, opened)| opened.as_ref().is_some_and(&wanted))
+            .map(|(slot, _)| slot)
             .collect();
-        if dirs.is_empty() || self.random.chance(10) {
-            return if self.random.chance(50) {
-                ".".to_owned()
-            } else {
-                self.path()
-            };
-        }
-        (*self.random.pick(&dirs)).clone()
-    }
-
-    /// A slot that something is open in, if there is one.
-    fn slot(&mut self) -> Slot {
-        let used: Vec<_> = (0..SLOTS)
-            .filter(|slot| self.slots[*slot].is_some())
-            .collect();
-        if used.is_empty() || self.random.chance(2) {
+        if used.is_empty() || self.random.chance(3) {
             return self.random.below(SLOTS);
         }
         *self.random.pick(&used)
     }
 
-    /// A slot that a file is open in, if there is one.
+    /// A slot that something is open in.
+    fn slot(&mut self) -> Slot {
+        self.slot_with(|_| true)
+    }
+
+    /// A slot that a directory is open in.
+    fn dir_slot(&mut self) -> Slot {
+        self.slot_with(|opened| opened.is_dir)
+    }
+
+    /// A slot that a file is open in.
     fn file_slot(&mut self) -> Slot {
-        let used: Vec<_> = (0..SLOTS)
-            .filter(|slot| self.slots[*slot] == Some(false))
-            .collect();
-        if used.is_empty() || self.random.chance(2) {
-            return self.slot();
+        self.slot_with(|opened| !opened.is_dir)
+    }
+
+    /// A slot that a file is open in for writing.
+    fn written_slot(&mut self) -> Slot {
+        if self.random.chance(10) {
+            return self.file_slot();
         }
-        *self.random.pick(&used)
+        self.slot_with(|opened| !opened.is_dir && opened.can_write)
     }
 
     fn mode(&mut self) -> Octal {

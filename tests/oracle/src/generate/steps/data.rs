@@ -41,9 +41,15 @@ impl Generator {
                 flags.push(flag);
             }
         }
+        let path = match self.random.below(10) {
+            _ if flags.contains(&Open::Excl) => self.target(),
+            0 if flags.contains(&Open::Create) => self.free(),
+            0 | 1 => self.path(),
+            _ => self.file(),
+        };
         Step::Open {
             slot,
-            path: self.path(),
+            path,
             flags,
             mode: self.mode(),
         }
@@ -82,7 +88,7 @@ impl Generator {
 
     pub(super) fn write(&mut self) -> Step {
         Step::Write {
-            slot: self.file_slot(),
+            slot: self.written_slot(),
             len: self.len(),
             fill: self.fill(),
         }
@@ -98,7 +104,7 @@ impl Generator {
             Rwf::DSync,
         ];
         let rwf = *self.random.pick(&rwfs);
-        let slot = self.file_slot();
+        let slot = self.written_slot();
         Step::WriteAt {
             slot,
             at: self.at(),
@@ -146,7 +152,7 @@ impl Generator {
 
     pub(super) fn ftruncate(&mut self) -> Step {
         Step::FTruncate {
-            slot: self.file_slot(),
+            slot: self.written_slot(),
             len: self.at(),
         }
     }
@@ -164,7 +170,7 @@ impl Generator {
         ];
         let how = *self.random.pick(&hows);
         Step::Allocate {
-            slot: self.file_slot(),
+            slot: self.written_slot(),
             how,
             at: self.at(),
             len: self.len() as u64,
@@ -172,7 +178,7 @@ impl Generator {
     }
 
     pub(super) fn copy_range(&mut self) -> Step {
-        let (slot, to) = (self.file_slot(), self.file_slot());
+        let (slot, to) = (self.file_slot(), self.written_slot());
         Step::CopyRange {
             slot,
             at: self.at(),
@@ -185,7 +191,7 @@ impl Generator {
     pub(super) fn send_file(&mut self) -> Step {
         Step::SendFile {
             slot: self.file_slot(),
-            to: self.file_slot(),
+            to: self.written_slot(),
             len: self.len(),
         }
     }
@@ -193,12 +199,12 @@ impl Generator {
     pub(super) fn clone(&mut self) -> Step {
         Step::Clone {
             slot: self.file_slot(),
-            to: self.file_slot(),
+            to: self.written_slot(),
         }
     }
 
     pub(super) fn clone_range(&mut self) -> Step {
-        let (slot, to) = (self.file_slot(), self.file_slot());
+        let (slot, to) = (self.file_slot(), self.written_slot());
         let len = *self.random.pick(&[0, 4096, 8192]);
         Step::CloneRange {
             slot,
@@ -210,7 +216,7 @@ impl Generator {
     }
 
     pub(super) fn dedupe(&mut self) -> Step {
-        let (slot, to) = (self.file_slot(), self.file_slot());
+        let (slot, to) = (self.file_slot(), self.written_slot());
         Step::Dedupe {
             slot,
             at: 0,

@@ -7,7 +7,7 @@ use crate::step::*;
 
 impl Generator {
     pub(super) fn map_write(&mut self) -> Step {
-        let slot = self.file_slot();
+        let slot = self.written_slot();
         Step::MapWrite {
             slot,
             at: self.at(),
@@ -155,6 +155,8 @@ impl Generator {
     }
 
     pub(super) fn flist(&mut self) -> Step {
-        Step::FList { slot: self.slot() }
+        Step::FList {
+            slot: self.dir_slot(),
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! Steps that name what they work on by its path.
 
 use super::Generator;
+use crate::generate::tree::What;
 use crate::generate::DIRS;
 use crate::generate::TARGETS;
 use crate::step::*;
@@ -17,14 +18,10 @@ impl Generator {
     }
 
     pub(super) fn mkdir(&mut self) -> Step {
+        // Names of directories, so that trees grow.
         let path = if self.random.chance(60) {
-            let parent = self.dir();
-            let name = *self.random.pick(&DIRS);
-            if parent == "." {
-                name.to_owned()
-            } else {
-                format!("{parent}/{name}")
-            }
+            let name = DIRS[self.random.below(DIRS.len())];
+            super::join(&self.dir(), name)
         } else {
             self.target()
         };
@@ -62,7 +59,7 @@ impl Generator {
 
     pub(super) fn link(&mut self) -> Step {
         Step::Link {
-            from: self.path(),
+            from: self.not_dir(),
             to: self.target(),
             last: self.last(),
         }
@@ -76,11 +73,15 @@ impl Generator {
     }
 
     pub(super) fn unlink(&mut self) -> Step {
-        Step::Unlink { path: self.path() }
+        Step::Unlink {
+            path: self.not_dir(),
+        }
     }
 
     pub(super) fn rmdir(&mut self) -> Step {
-        Step::Rmdir { path: self.dir() }
+        Step::Rmdir {
+            path: self.empty_dir(),
+        }
     }
 
     pub(super) fn rename(&mut self) -> Step {
@@ -90,13 +91,24 @@ impl Generator {
             14..=18 => How::Exchange,
             _ => How::Whiteout,
         };
-        // Directories go over directories.
-        let (from, to) = match self.random.below(4) {
-            0 => (self.dir(), self.dir()),
-            1 => (self.path(), self.path()),
+        let (from, to) = match (how, self.random.below(10)) {
+            (How::Exchange, 0..=6) => (self.path(), self.path()),
+            (How::Plain, 0 | 1) => (self.not_dir(), self.not_dir()),
+            // Directories go over empty directories.
+            (How::Plain, 2) => (self.dir(), self.empty_dir()),
+            (_, 3 | 4) => (self.dir(), self.free()),
             _ => (self.path(), self.target()),
         };
         Step::Rename { from, to, how }
+    }
+
+    fn empty_dir(&mut self) -> String {
+        let mut empty = self.tree.paths(What::is_dir);
+        empty.retain(|path| self.tree.is_empty(path));
+        if empty.is_empty() || self.random.chance(30) {
+            return self.dir();
+        }
+        (*self.random.pick(&empty)).to_owned()
     }
 
     pub(super) fn stat(&mut self) -> Step {
@@ -115,7 +127,9 @@ impl Generator {
     }
 
     pub(super) fn readlink(&mut self) -> Step {
-        Step::Readlink { path: self.path() }
+        Step::Readlink {
+            path: self.such(|what| what == What::Link),
+        }
     }
 
     pub(super) fn list(&mut self) -> Step {
@@ -123,12 +137,12 @@ impl Generator {
     }
 
     pub(super) fn read_file(&mut self) -> Step {
-        Step::ReadFile { path: self.path() }
+        Step::ReadFile { path: self.file() }
     }
 
     pub(super) fn truncate(&mut self) -> Step {
         Step::Truncate {
-            path: self.path(),
+            path: self.file(),
             len: self.at(),
         }
     }
