@@ -15,6 +15,9 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::Duration;
+use std::time::Instant;
 
 use rustix::io::Errno;
 use rustix::mount::mount;
@@ -35,6 +38,9 @@ use crate::sys;
 
 /// Where every fixture is mounted, each in its own namespace.
 pub const BASE: &str = "/run/rovl-selftests";
+
+/// The longest that a worker of the kernel takes to let go of a file that is closed.
+const LET_GO: Duration = Duration::from_secs(5);
 
 pub struct Fixture {
     module: Module,
@@ -203,8 +209,7 @@ impl Fixture {
             if self.is_disk(&path) {
                 remove_tree(&self.root).context("remove the layers")?;
             }
-            unmount(&path, UnmountFlags::NOFOLLOW)
-                .context(format_args!("unmount {path:?} after the test"))?;
+            unmount_soon(&path).context(format_args!("unmount {path:?} after the test"))?;
         }
         unmount(BASE, UnmountFlags::NOFOLLOW).context("unmount the fixture")
     }
@@ -227,6 +232,18 @@ impl Fixture {
     fn fresh(&self, stem: &str) -> String {
         self.count.set(self.count.get() + 1);
         format!("{stem}{}", self.count.get())
+    }
+}
+
+/// Unmounts what a worker of the kernel may be about to let go of, which nobody can wait for:
+/// a ring of io_uring is taken down by one after it was closed, and holds its files until then.
+fn unmount_soon(path: &Path) -> std::result::Result<(), Errno> {
+    let end = Instant::now() + LET_GO;
+    loop {
+        match unmount(path, UnmountFlags::NOFOLLOW) {
+            Err(Errno::BUSY) if Instant::now() < end => sleep(Duration::from_millis(20)),
+            result => return result,
+        }
     }
 }
 
