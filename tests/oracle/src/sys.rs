@@ -164,12 +164,16 @@ pub fn truncate(path: &str, length: u64) -> SysResult<()> {
     check(result as isize).map(drop)
 }
 
-/// Waits until the clock that gives files their times goes on, so that what is changed after this
-/// has another time than what was made before.
+/// Waits until the clock that gives files their times has passed the present one, so that what is
+/// changed after this has another time than what was made before. That clock goes in ticks, and
+/// some are late.
 pub fn wait_for_tick() {
-    let now = || rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
-    let start = now();
-    while now() == start {
+    let read = |clock| {
+        let time = rustix::time::clock_gettime(clock);
+        (time.tv_sec, time.tv_nsec)
+    };
+    let present = read(rustix::time::ClockId::Realtime);
+    while read(rustix::time::ClockId::RealtimeCoarse) <= present {
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
 }
