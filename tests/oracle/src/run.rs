@@ -21,6 +21,7 @@ use crate::sys::SysResult;
 use crate::wanted;
 use crate::wanted::Place;
 use crate::yard::Yard;
+use crate::yard::SIDES;
 
 /// The two sides of a comparison.
 #[derive(Debug, Clone)]
@@ -113,8 +114,8 @@ pub fn run(
     let backings = script.setup.backings();
     yard.prepare(&backings)?;
     let result = (|| {
-        let a = Side::new(yard, "a", script)?;
-        let b = Side::new(yard, "b", script)?;
+        let a = Side::new(yard, SIDES[0], script)?;
+        let b = Side::new(yard, SIDES[1], script)?;
         if script.setup.watch {
             sys::wait_for_tick();
         }
@@ -137,7 +138,7 @@ pub fn accepts(yard: &Yard, script: &Script, fs_type: &str) -> anyhow::Result<Op
     let backings = script.setup.backings();
     yard.prepare(&backings)?;
     let result = (|| {
-        let mut side = Side::new(yard, "a", script)?;
+        let mut side = Side::new(yard, SIDES[0], script)?;
         let result = side.mount(fs_type, &script.setup.options);
         if result.is_ok() {
             side.unmount()?;

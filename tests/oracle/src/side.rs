@@ -45,7 +45,7 @@ impl<'a> Side<'a> {
             lowers,
         };
         build::build(script, &places)?;
-        let point = yard.point(name)?;
+        let point = yard.point(name);
         Ok(Side {
             script,
             places,

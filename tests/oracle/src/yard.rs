@@ -9,6 +9,7 @@ use std::path::Path;
 use anyhow::Context;
 use rustix::mount::mount;
 use rustix::mount::mount_change;
+use rustix::mount::mount_remount;
 use rustix::mount::unmount;
 use rustix::mount::MountFlags;
 use rustix::mount::MountPropagationFlags;
@@ -20,6 +21,9 @@ use crate::sys;
 
 /// Each process mounts a filesystem here for itself alone.
 const BASE: &str = "/run/rovl-oracle";
+
+/// The names of the two sides.
+pub const SIDES: [&str; 2] = ["a", "b"];
 
 pub struct Yard {
     /// Names this process on disks that others use as well.
@@ -39,6 +43,20 @@ fn device(backing: Backing) -> String {
 
 fn top(backing: Backing) -> String {
     format!("{BASE}/{}", backing.name())
+}
+
+/// What the mount point of a side is in.
+fn around(side: &str) -> String {
+    format!("{BASE}/around-{side}")
+}
+
+/// Makes a mount point that a path can lead out of, by a link to `..`, but not to any effect.
+fn make_point(around: &str) -> anyhow::Result<()> {
+    fs::create_dir(around)?;
+    mount("oracle", around, "tmpfs", MountFlags::empty(), c"mode=755")?;
+    fs::create_dir(format!("{around}/mnt"))?;
+    mount_remount(around, MountFlags::RDONLY, c"")?;
+    Ok(())
 }
 
 impl Yard {
@@ -64,6 +82,9 @@ impl Yard {
             )
             .with_context(|| format!("mount {}", device(backing)))?;
             disks.push(backing);
+        }
+        for side in SIDES {
+            make_point(&around(side))?;
         }
         Ok(Yard {
             tag: std::process::id().to_string(),
@@ -123,9 +144,7 @@ impl Yard {
     }
 
     /// The mount point of one side.
-    pub fn point(&self, side: &str) -> anyhow::Result<String> {
-        let path = format!("{BASE}/mnt-{side}");
-        fs::create_dir_all(&path)?;
-        Ok(path)
+    pub fn point(&self, side: &str) -> String {
+        format!("{}/mnt", around(side))
     }
 }
