@@ -160,14 +160,16 @@ impl Seen {
     fn fits(&self, state: State) -> bool {
         match (self, state) {
             (Seen::Absent, State::Absent) | (Seen::Dir, State::Dir) => true,
-            (Seen::File(data), State::File(content)) => *data == content.bytes(),
+            // Lengths come first, as content takes time to be made.
+            (Seen::File(data), State::File(content)) => {
+                data.len() == content.length && *data == content.bytes()
+            }
             (Seen::File(data), State::Overwritten { old, new }) => {
-                let (old, new) = (old.bytes(), new.bytes());
-                data.len() == old.len() && blocks_of(data, &old, &new)
+                data.len() == old.length && blocks_of(data, &old.bytes(), &new.bytes())
             }
             (Seen::File(data), State::Growing(content)) => {
-                let new = content.bytes();
-                data.len() <= new.len() && blocks_of(data, &vec![0; new.len()], &new)
+                let zeroes = vec![0; content.length];
+                data.len() <= content.length && blocks_of(data, &zeroes, &content.bytes())
             }
             _ => false,
         }
