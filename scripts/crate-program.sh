@@ -20,7 +20,7 @@ id=$({
 	echo "$name $version $RUSTFLAGS"
 	rustc -vV
 } | key)
-out=$cache/tools/$name-$version-$id
+out=$cache/crates/$name-$version-$id
 if [[ ! -x $out/bin/$name ]]; then
 	lock "$name"
 fi
@@ -37,4 +37,5 @@ if [[ ! -x $out/bin/$name ]]; then
 else
 	in_place "$name" "$version, built before"
 fi
+used "$out"
 echo "$out/bin/$name"

@@ -24,8 +24,11 @@ runner=$("$top/scripts/program.sh" rovl-guest)
 program=$("$top/scripts/program.sh" rovl-suites)
 pjdfstest=$("$top/scripts/crate-program.sh" pjdfstest)
 fsx=$("$top/scripts/crate-program.sh" fsx)
+kselftests=$("$top/scripts/kselftests.sh" "$fs")
+stress_ng=$("$top/scripts/stress-ng.sh")
 disks=$("$top/scripts/disks.sh")
 suite_guest posix 7200 --file "$program:/bin/rovl-suites:755" \
 	--file "$pjdfstest:/bin/pjdfstest:755" --file "$fsx:/bin/fsx:755" \
+	--file "$kselftests:/opt/kselftests" --file "$stress_ng:/opt/stress-ng" \
 	--disk "$disks/ext4.img:snapshot" --disk "$disks/xfs.img:snapshot" \
 	-- /bin/rovl-suites --type "$fs" "${arguments[@]}" "$@"

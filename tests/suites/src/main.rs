@@ -7,8 +7,11 @@
 
 mod direct;
 mod fsx;
+mod known;
+mod kselftests;
 mod pjdfstest;
 mod place;
+mod stress_ng;
 
 use std::process::ExitCode;
 
@@ -56,6 +59,10 @@ enum Suite {
     FsxPlain,
     /// The same past the page cache
     Direct,
+    /// The kernel's own for overlayfs
+    Kselftests,
+    /// stress-ng's filesystem stressors, with what they verify
+    StressNg,
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -68,11 +75,17 @@ fn main() -> anyhow::Result<ExitCode> {
         args.suites = Suite::value_variants().to_vec();
     }
     mounts::enter()?;
-    let mut ktap = Ktap::start(args.types.len() * args.suites.len() * args.uppers.len());
+    let uppers = |suite: &Suite| match suite {
+        // They make their own layers.
+        Suite::Kselftests => &args.uppers[..1],
+        _ => &args.uppers,
+    };
+    let each: usize = args.suites.iter().map(|suite| uppers(suite).len()).sum();
+    let mut ktap = Ktap::start(args.types.len() * each);
     for fs_type in &args.types {
         kmod::ensure_type(fs_type)?;
         for suite in &args.suites {
-            for upper in &args.uppers {
+            for upper in uppers(suite) {
                 let name = format!("{fs_type}.{}.{upper}", suite.name());
                 ktap.run(&name, || suite.run(fs_type, upper, &args));
             }
@@ -99,6 +112,8 @@ impl Suite {
             Suite::Fsx => fsx::run(&place, args.operations, true)?,
             Suite::FsxPlain => fsx::run(&place, args.operations, false)?,
             Suite::Direct => direct::run(&place, args.operations)?,
+            Suite::Kselftests => kselftests::run()?,
+            Suite::StressNg => stress_ng::run(&place, if args.short { 5 } else { 60 })?,
         };
         place.finish()?;
         Ok(said)

@@ -14,6 +14,7 @@ use rovl_kit::ktap::note;
 use rovl_kit::ktap::Passed;
 use rovl_kit::mounts;
 
+use crate::known;
 use crate::place::Place;
 
 const PROGRAM: &str = "/bin/pjdfstest";
@@ -29,6 +30,7 @@ utime_now = {}
 utimensat = {}
 [settings]
 naptime = 0.01
+allow_remount = true
 [dummy_auth]
 entries = [["nobody", "nogroup"], ["tests", "tests"]]
 "#;
@@ -52,20 +54,20 @@ pub fn run(place: &Place) -> Result<Passed> {
     let on_overlay = cases(&place.point, &[])?;
     place.unmount()?;
 
-    let mut known = BTreeMap::new();
+    let mut listed = BTreeMap::new();
     let mut unknown = Vec::new();
     let (mut passed, mut skipped) = (0, 0);
     for (name, outcome) in &on_overlay {
         match outcome {
             Outcome::Ok => passed += 1,
             Outcome::Skipped => skipped += 1,
-            Outcome::Failed(_) => match reason(name) {
-                Some(reason) => *known.entry(reason).or_insert(0) += 1,
+            Outcome::Failed(_) => match known::reason(KNOWN, name) {
+                Some(reason) => *listed.entry(reason).or_insert(0) += 1,
                 None => unknown.push(name.as_str()),
             },
         }
     }
-    for (reason, count) in &known {
+    for (reason, count) in &listed {
         note(format_args!("{count} known to fail: {reason}"));
     }
     // What fails must fail on the upper layer's filesystem as well.
@@ -84,23 +86,11 @@ pub fn run(place: &Place) -> Result<Passed> {
         }
     }
     ensure!(worse == 0, "{worse} cases fail on the overlay alone");
-    let known: usize = known.values().sum();
+    let listed: usize = listed.values().sum();
     Ok(Passed::Did(format!(
-        "{passed} cases pass, {known} are known to fail, {} fail without an overlay as well, {skipped} do not apply",
+        "{passed} cases pass, {listed} are known to fail, {} fail without an overlay as well, {skipped} do not apply",
         unknown.len()
     )))
-}
-
-/// Why the case is known to fail.
-fn reason(name: &str) -> Option<&'static str> {
-    KNOWN.lines().find_map(|line| {
-        let (pattern, reason) = line.split_once(char::is_whitespace)?;
-        let fits = match pattern.strip_prefix('*') {
-            Some(end) => name.ends_with(end),
-            None => name == pattern,
-        };
-        (fits && !pattern.starts_with('#')).then(|| reason.trim())
-    })
 }
 
 /// Users, and another filesystem, that the cases ask for.
