@@ -19,6 +19,7 @@ rovl=$("$top/scripts/module.sh" "$kdir")
 dropin=$("$top/scripts/module.sh" --dropin "$kdir")
 runner=$("$top/scripts/program.sh" rovl-guest)
 selftests=$("$top/scripts/program.sh" rovl-selftests)
+stress=$("$top/scripts/program.sh" rovl-stress)
 disks=$("$top/scripts/disks.sh")
 bzimage=$kdir/arch/x86/boot/bzImage
 [[ -f $bzimage ]] || die "$kdir holds no arch/x86/boot/bzImage, so there is nothing to boot: build it there, or leave KDIR out"
@@ -79,8 +80,7 @@ ktap() {
 	echo "$p $f $s $planned"
 }
 
-# guest NAME SECONDS MODULE-FOR-OVERLAY RUNNER-ARGUMENT.. -- ARGUMENT..: one boot with rovl.ko and the given overlay.ko, running
-# the test program.
+# guest NAME SECONDS MODULE-FOR-OVERLAY RUNNER-ARGUMENT.. -- COMMAND..: one boot with rovl.ko and the given overlay.ko.
 guest() {
 	local name=$1 limit=$2 overlay=$3 begun=$SECONDS status p f s planned log=$logs/test-$1.log options=()
 	shift 3
@@ -97,7 +97,7 @@ guest() {
 		"$runner" --kernel "$bzimage" --kvm "${KVM:-auto}" --timeout "$limit" --log "$log" --module "$rovl" "${options[@]}" \
 			--file "$selftests:/bin/rovl-selftests:755" \
 			--disk "$disks/ext4.img:snapshot" --disk "$disks/xfs.img:snapshot" --out "$results/out-$name" \
-			--mem 2G --cpus 2 -- /bin/rovl-selftests "$@" || status=$?
+			--mem 2G --cpus 2 -- "$@" || status=$?
 		echo "$status" >"$logs/test-$name.status"
 	} | tee "$logs/test-$name.ktap" | ktap "$name" >"$logs/test-$name.totals"
 	status=$(<"$logs/test-$name.status")
@@ -118,15 +118,17 @@ guest() {
 }
 
 # The guests, the longest first. Every test runs under kmemleak once, on rovl.
-names=(rovl overlay leaks drop-in)
+names=(rovl overlay leaks drop-in load)
 run_guest() {
 	case $1 in
-	rovl) guest rovl 3000 "$stock" "${leaks[@]}" -- --type rovl "${filter[@]}" ;;
-	overlay) guest overlay 3000 "$stock" -- --type overlay "${filter[@]}" ;;
+	rovl) guest rovl 3000 "$stock" "${leaks[@]}" -- /bin/rovl-selftests --type rovl "${filter[@]}" ;;
+	overlay) guest overlay 3000 "$stock" -- /bin/rovl-selftests --type overlay "${filter[@]}" ;;
 	# What is looked for here is counted. Unloading a module waits for RCU several times.
-	leaks) guest leaks 2400 "$stock" --append rcupdate.rcu_expedited=1 -- --type rovl --leak-rounds "${LEAK_ROUNDS:-1000}" ;;
+	leaks) guest leaks 2400 "$stock" --append rcupdate.rcu_expedited=1 -- /bin/rovl-selftests --type rovl --leak-rounds "${LEAK_ROUNDS:-1000}" ;;
 	# The drop-in is the same code under other names, which have nothing to do with where the layers are.
-	drop-in) guest drop-in 1800 "$dropin" -- --type overlay --backing tmpfs "${filter[@]}" ;;
+	drop-in) guest drop-in 1800 "$dropin" -- /bin/rovl-selftests --type overlay --backing tmpfs "${filter[@]}" ;;
+	# A short form of make stress.
+	load) guest load 600 "$stock" --file "$stress:/bin/rovl-stress:755" -- /bin/rovl-stress --type rovl --short readers ;;
 	esac
 }
 stock=$kdir/fs/overlayfs/overlay.ko
