@@ -139,6 +139,11 @@ pub(crate) fn lookup(
     if finding.top().is_none() {
         return Ok(None);
     }
+    let lower = finding.lower.as_slice().first();
+    let lower = lower.and_then(LowerObject::dentry);
+    if let (Some(upper), Some(lower), true) = (&finding.upper, lower, finding.is_directory) {
+        origin::mend(instance, parent, upper, lower)?;
+    }
     inode(sb, finding).map(Some)
 }
 
@@ -181,10 +186,6 @@ fn search(instance: &Instance, parent: &Node, name: &[u8]) -> Result<Finding> {
 }
 
 /// Adds what an upper file was copied from, which is not found by its name since upper hides it.
-///
-/// TODO: An upper directory that is merged with a lower one by its name only, and does not say so itself,
-/// gets the lower one's handle as its origin here, so that it can be found after a rename (C:
-/// `ovl_fix_origin`). As long as nothing can be written it stays without, and nobody can tell.
 fn find_origin(instance: &Instance, finding: &mut Finding) -> Result {
     let (Some(upper), false) = (&finding.upper, finding.is_directory) else {
         return Ok(());

@@ -13,24 +13,34 @@ use kernel::{
 };
 
 use super::{
-    fs::Instance,
+    fs::{
+        Instance,
+        Writable, //
+    },
+    impure,
     layer::{
         FsId,
         LayerId, //
     },
+    node::Node,
+    probe::decodes_handles,
     xattr,
 };
 use crate::{
     model::{
         handle::{
             Handle,
-            Unusable, //
+            Side,
+            Unusable,
+            SIZE_MAX, //
         },
+        names::Xattr,
         options::Uuid,
     },
     vfs::{
         cred::Capability,
         dentry::Dentry,
+        dirop::WriteAccess,
         handle::FileHandle,
         inode::Inode,
         path::PathRef,
@@ -115,6 +125,75 @@ fn find(
     Ok(None)
 }
 
+/// Says on `upper` that it was copied from `source`. (C: `ovl_set_origin_fh`.)
+///
+/// # Errors
+///
+/// What upper's filesystem says. That it has no such attributes is no error.
+pub(super) fn store(
+    instance: &Instance,
+    writable: &Writable<'_>,
+    access: &WriteAccess<'_>,
+    upper: &Dentry<AnyFs>,
+    source: &Inode<AnyFs>,
+) -> Result {
+    if !writable.abilities.xattrs {
+        return Ok(());
+    }
+    let mut stored = [0; SIZE_MAX];
+    let origin = if decodes_handles(source.filesystem()) {
+        let handle = RealHandle::of(instance, source)?;
+        handle
+            .as_handle(Side::Lower)
+            .encode(&mut stored)
+            .ok_or(EIO)?
+    } else {
+        // That it was copied is worth knowing, also if nobody can tell from where.
+        &[]
+    };
+    let name = Xattr::Origin.name(instance.namespace());
+    match access.set_xattr(upper, name, origin) {
+        // Symlinks and device nodes cannot have the attributes of `userxattr`.
+        Err(error) if error == EOPNOTSUPP || error == EPERM => Ok(()),
+        result => result,
+    }
+}
+
+/// Gives an upper directory that is merged with a lower one by its name only, as is one that somebody has
+/// put into the layer, the lower one as its origin, so that it shows the same number wherever it is renamed
+/// to. `parent` is the node of the directory that it was found in. (C: `ovl_fix_origin`.)
+///
+/// # Errors
+///
+/// `ENOMEM`, `EINTR`. Where nothing can be written the directory is as good without.
+pub(super) fn mend(
+    instance: &Instance,
+    parent: &Node,
+    upper: &Dentry<AnyFs>,
+    lower: &Dentry<AnyFs>,
+) -> Result {
+    let Ok(writable) = instance.writable() else {
+        return Ok(());
+    };
+    let path = writable.layer.path(upper);
+    if !writable.abilities.xattrs || xattr::has_origin(&path, instance.namespace()) {
+        return Ok(());
+    }
+    let source = lower.inode().ok_or(ESTALE)?;
+    let mended = writable.access().and_then(|access| {
+        // The mark comes first: without it nobody would look for the origin.
+        impure::mark(instance, &writable, &access, parent)?;
+        store(instance, &writable, &access, upper, source)
+    });
+    match mended {
+        Err(error) if error != ENOMEM && error != EINTR => {
+            pr_debug!("failed to set the origin of a directory ({error:?})\n");
+            Ok(())
+        }
+        result => result,
+    }
+}
+
 /// The identity that handles of a filesystem with `uuid` are stored with.
 fn stored_uuid(instance: &Instance, uuid: [u8; 16]) -> [u8; 16] {
     match instance.options().uuid {
@@ -143,7 +222,7 @@ impl RealHandle {
     }
 
     /// The handle, to be encoded for a place in the layer `side`.
-    pub(super) fn as_handle(&self, side: crate::model::handle::Side) -> Handle<'_> {
+    pub(super) fn as_handle(&self, side: Side) -> Handle<'_> {
         Handle {
             side,
             uuid: self.uuid,

@@ -11,17 +11,9 @@ use kernel::{
 
 use super::Plan;
 use crate::{
-    model::{
-        handle::{
-            Side,
-            SIZE_MAX, //
-        },
-        names::Xattr,
-    },
     overlay::{
         fileattr::store_protection,
-        origin::RealHandle,
-        probe::decodes_handles, //
+        origin, //
     },
     vfs::{
         acl::AclKind,
@@ -58,7 +50,14 @@ impl Target<'_> {
             self.copy_flags()?;
         }
         if self.plan.keeps_origin() {
-            self.set_origin()?;
+            let source = self.plan.source.dentry.inode().ok_or(ESTALE)?;
+            origin::store(
+                self.plan.instance,
+                &self.plan.writable,
+                self.access,
+                self.object,
+                source,
+            )?;
         }
         self.access.give_attributes(self.object, &self.plan.stat)
     }
@@ -159,32 +158,6 @@ impl Target<'_> {
         new.inherit(&old);
         new.may_be_set(&path, cred)?;
         self.access.set_fileattr(self.object, &mut new)
-    }
-
-    /// Says where it was copied from (X3). (C: `ovl_set_origin_fh`.)
-    fn set_origin(&self) -> Result {
-        let plan = self.plan;
-        if !plan.writable.abilities.xattrs {
-            return Ok(());
-        }
-        let inode = plan.source.dentry.inode().ok_or(ESTALE)?;
-        let mut stored = [0; SIZE_MAX];
-        let origin = if decodes_handles(inode.filesystem()) {
-            let handle = RealHandle::of(plan.instance, inode)?;
-            handle
-                .as_handle(Side::Lower)
-                .encode(&mut stored)
-                .ok_or(EIO)?
-        } else {
-            // That it was copied is worth knowing, also if nobody can tell from where.
-            &[]
-        };
-        let name = Xattr::Origin.name(plan.instance.namespace());
-        match self.access.set_xattr(self.object, name, origin) {
-            // Symlinks and device nodes cannot have the attributes of `userxattr`.
-            Err(error) if error == EOPNOTSUPP || error == EPERM => Ok(()),
-            result => result,
-        }
     }
 }
 
