@@ -30,7 +30,7 @@ impl PathRef<'_> {
                 self.mount.idmap().as_ptr(),
                 self.dentry.as_ptr(),
                 name.as_char_ptr(),
-                buffer.as_mut_ptr().cast(),
+                start_of(buffer),
                 buffer.len(),
             )
         };
@@ -44,6 +44,15 @@ impl PathRef<'_> {
                 Ok(()) => Err(EIO),
             },
         }
+    }
+}
+
+/// Where C shall write to. Filesystems take a pointer that is not null for room, of whatever size.
+fn start_of(buffer: &mut [u8]) -> *mut c_void {
+    if buffer.is_empty() {
+        core::ptr::null_mut()
+    } else {
+        buffer.as_mut_ptr().cast()
     }
 }
 
@@ -212,7 +221,7 @@ impl PathRef<'_> {
                 self.mount.idmap().as_ptr(),
                 self.dentry.as_ptr(),
                 name.as_char_ptr(),
-                buffer.as_mut_ptr().cast(),
+                start_of(buffer),
                 buffer.len(),
             )
         })
