@@ -11,6 +11,7 @@ pub(crate) mod acl;
 pub(crate) mod attr;
 mod cache;
 mod casefold;
+pub(crate) mod change;
 pub(crate) mod copy_up;
 pub(crate) mod create;
 mod edit;

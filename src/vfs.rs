@@ -46,6 +46,7 @@ pub(crate) mod register;
 pub(crate) mod replicate;
 pub(crate) mod revalidate;
 pub(crate) mod seq;
+pub(crate) mod setattr;
 pub(crate) mod slab;
 pub(crate) mod slot;
 pub(crate) mod superblock;

@@ -17,6 +17,7 @@ use crate::{
     overlay::{
         acl,
         attr,
+        change,
         create,
         fileattr,
         fs::Overlay,
@@ -58,6 +59,10 @@ use crate::{
         locked_name::LockedName,
         mount::Idmap,
         revalidate::Wish,
+        setattr::{
+            Change,
+            TimeUpdate, //
+        },
         tmpfile::UnnamedFile,
         vtable::{
             inode::{
@@ -122,6 +127,28 @@ fn fileattr(dentry: &Dentry<Overlay>, attr: &mut FileAttr) -> Result {
     let inode = dentry.inode().ok_or(ESTALE)?;
     let _creds = inode.superblock().data().as_mounter();
     fileattr::get(inode, attr)
+}
+
+fn setattr(idmap: &Idmap, dentry: &Dentry<Overlay>, change: &mut Change) -> Result {
+    // What the task may do is decided by its own credentials.
+    change.prepare(idmap, dentry)?;
+    let _creds = dentry.superblock().data().as_mounter();
+    change::setattr(dentry, change)
+}
+
+fn set_acl(idmap: &Idmap, dentry: &Dentry<Overlay>, acl: Option<&Acl>, kind: AclKind) -> Result {
+    // As above.
+    let inode = dentry.inode().ok_or(ESTALE)?;
+    let Some(new) = acl::permit(idmap, inode, acl, kind)? else {
+        return Ok(());
+    };
+    let _creds = inode.superblock().data().as_mounter();
+    acl::set(dentry, &new)
+}
+
+fn set_fileattr(dentry: &Dentry<Overlay>, attr: &mut FileAttr) -> Result {
+    let _creds = dentry.superblock().data().as_mounter();
+    fileattr::set(dentry, attr)
 }
 
 /// Callbacks of directories.
@@ -217,6 +244,27 @@ impl InodeOps for Directory {
     fn fileattr(dentry: &Dentry<Overlay>, attr: &mut FileAttr) -> Result {
         fileattr(dentry, attr)
     }
+
+    fn setattr(idmap: &Idmap, dentry: &Dentry<Overlay>, change: &mut Change) -> Result {
+        setattr(idmap, dentry, change)
+    }
+
+    fn set_acl(
+        idmap: &Idmap,
+        dentry: &Dentry<Overlay>,
+        acl: Option<&Acl>,
+        kind: AclKind,
+    ) -> Result {
+        set_acl(idmap, dentry, acl, kind)
+    }
+
+    fn set_fileattr(dentry: &Dentry<Overlay>, attr: &mut FileAttr) -> Result {
+        set_fileattr(dentry, attr)
+    }
+
+    fn update_time(inode: &Inode<Overlay>, update: TimeUpdate) -> Result {
+        change::update_time(inode, update)
+    }
 }
 
 /// Callbacks of regular files.
@@ -267,6 +315,27 @@ impl InodeOps for Regular {
         let _creds = inode.superblock().data().as_mounter();
         fileattr::extents(inode, request)
     }
+
+    fn setattr(idmap: &Idmap, dentry: &Dentry<Overlay>, change: &mut Change) -> Result {
+        setattr(idmap, dentry, change)
+    }
+
+    fn set_acl(
+        idmap: &Idmap,
+        dentry: &Dentry<Overlay>,
+        acl: Option<&Acl>,
+        kind: AclKind,
+    ) -> Result {
+        set_acl(idmap, dentry, acl, kind)
+    }
+
+    fn set_fileattr(dentry: &Dentry<Overlay>, attr: &mut FileAttr) -> Result {
+        set_fileattr(dentry, attr)
+    }
+
+    fn update_time(inode: &Inode<Overlay>, update: TimeUpdate) -> Result {
+        change::update_time(inode, update)
+    }
 }
 
 /// Callbacks of device nodes, FIFOs and sockets.
@@ -308,6 +377,23 @@ impl InodeOps for Special {
     fn list_xattrs(dentry: &Dentry<Overlay>, list: ListBuffer<'_>) -> Result<usize> {
         list_xattrs(dentry, list)
     }
+
+    fn setattr(idmap: &Idmap, dentry: &Dentry<Overlay>, change: &mut Change) -> Result {
+        setattr(idmap, dentry, change)
+    }
+
+    fn set_acl(
+        idmap: &Idmap,
+        dentry: &Dentry<Overlay>,
+        acl: Option<&Acl>,
+        kind: AclKind,
+    ) -> Result {
+        set_acl(idmap, dentry, acl, kind)
+    }
+
+    fn update_time(inode: &Inode<Overlay>, update: TimeUpdate) -> Result {
+        change::update_time(inode, update)
+    }
 }
 
 /// Callbacks of symlinks. Nobody asks for permission to follow one.
@@ -339,5 +425,13 @@ impl InodeOps for Symlink {
 
     fn list_xattrs(dentry: &Dentry<Overlay>, list: ListBuffer<'_>) -> Result<usize> {
         list_xattrs(dentry, list)
+    }
+
+    fn setattr(idmap: &Idmap, dentry: &Dentry<Overlay>, change: &mut Change) -> Result {
+        setattr(idmap, dentry, change)
+    }
+
+    fn update_time(inode: &Inode<Overlay>, update: TimeUpdate) -> Result {
+        change::update_time(inode, update)
     }
 }

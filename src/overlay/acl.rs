@@ -3,7 +3,7 @@
 //! Access control lists: those of the uppermost object, with the users and groups that its layer shows
 //! (F17).
 //!
-//! See `do_ovl_get_acl` in [`fs/overlayfs/inode.c`](srctree/fs/overlayfs/inode.c).
+//! See `do_ovl_get_acl` and `ovl_set_acl` in [`fs/overlayfs/inode.c`](srctree/fs/overlayfs/inode.c).
 
 #![forbid(unsafe_code)]
 
@@ -12,7 +12,12 @@ use kernel::{
     sync::aref::ARef, //
 };
 
-use super::fs::Overlay;
+use super::{
+    attr,
+    change,
+    copy_up::copy_up,
+    fs::Overlay, //
+};
 use crate::vfs::{
     acl::{
         Acl,
@@ -20,8 +25,11 @@ use crate::vfs::{
         CachedAcl,
         RcuWalk, //
     },
+    dentry::Dentry,
     inode::Inode,
+    mount::Idmap,
     path::PathRef,
+    setattr::Change,
     AnyFs, //
 };
 
@@ -81,4 +89,71 @@ pub(crate) fn get_cached<'a>(
         return Err(ECHILD);
     }
     Ok(real.cached_acl(kind, walk))
+}
+
+/// A list that the task may set or remove.
+pub(crate) struct NewAcl<'a> {
+    /// The list, or `None` to remove what there is.
+    acl: Option<&'a Acl>,
+    kind: AclKind,
+    /// Whether the file loses its set-group-ID bit, as it would if the task itself set the list: the
+    /// mounter, who does it, may keep it.
+    clears_set_group_id: bool,
+}
+
+/// Checks whether the current task may set or remove the list. `None` if there is nothing to be done.
+///
+/// # Errors
+///
+/// `EOPNOTSUPP` if there can be no lists, `EACCES` for a default list of anything but a directory, `EPERM`
+/// if the task does not own the file.
+pub(crate) fn permit<'a>(
+    idmap: &Idmap,
+    inode: &Inode<Overlay>,
+    acl: Option<&'a Acl>,
+    kind: AclKind,
+) -> Result<Option<NewAcl<'a>>> {
+    let instance = inode.superblock().data();
+    let work = instance.writable()?.work;
+    let real = inode.node().real(instance.layers()).ok_or(EIO)?;
+    let real = real.dentry.inode().ok_or(EIO)?;
+    if !work.inode().is_some_and(Inode::has_acls) || !real.can_set_acl() {
+        return Err(EOPNOTSUPP);
+    }
+    if kind == AclKind::Default && !inode.is_directory() {
+        return if acl.is_some() { Err(EACCES) } else { Ok(None) };
+    }
+    if !inode.owner_or_capable(idmap) {
+        return Err(EPERM);
+    }
+    Ok(Some(NewAcl {
+        acl,
+        kind,
+        clears_set_group_id: kind == AclKind::Access && inode.loses_set_group_id(idmap),
+    }))
+}
+
+/// Sets or removes the list. The inode is locked.
+///
+/// # Errors
+///
+/// Those of copying up, and what upper's filesystem says.
+pub(crate) fn set(dentry: &Dentry<Overlay>, new: &NewAcl<'_>) -> Result {
+    let inode = dentry.inode().ok_or(ESTALE)?;
+    let instance = inode.superblock().data();
+    let node = inode.node();
+    if new.clears_set_group_id {
+        change::setattr(dentry, &mut Change::clear_set_group_id())?;
+    }
+    if new.acl.is_none() && node.upper().is_none() {
+        // What is not there is no reason to copy the file up.
+        node.real(instance.layers()).ok_or(EIO)?.acl(new.kind)?;
+    }
+    copy_up(dentry)?;
+    let writable = instance.writable()?;
+    let upper = writable.upper(node)?;
+    let result = writable.access()?.set_acl(upper, new.kind, new.acl);
+    // Also what failed may have changed times.
+    attr::refresh(inode);
+    result
 }

@@ -5,7 +5,7 @@
 //! Append-only and immutable are those of the overlay's inode: of an object in upper they are kept in an
 //! attribute (X9), since upper itself has to stay changeable.
 //!
-//! See `ovl_fileattr_get` and `ovl_fiemap` in [`fs/overlayfs/inode.c`](srctree/fs/overlayfs/inode.c).
+//! See `ovl_fileattr_get`, `ovl_fileattr_set` and `ovl_fiemap` in [`fs/overlayfs/inode.c`](srctree/fs/overlayfs/inode.c).
 
 #![forbid(unsafe_code)]
 
@@ -14,9 +14,13 @@ use kernel::{
     prelude::*, //
 };
 
-use super::fs::{
-    Overlay,
-    Writable, //
+use super::{
+    attr,
+    copy_up::copy_up,
+    fs::{
+        Overlay,
+        Writable, //
+    }, //
 };
 use crate::{
     model::{
@@ -73,6 +77,29 @@ pub(crate) fn get(inode: &Inode<Overlay>, attr: &mut FileAttr) -> Result {
     attr.fill_from(&real, instance.mounter())?;
     attr.add_protection_of(inode);
     Ok(())
+}
+
+/// Sets the flags. Whether the task may has been checked, and the inode is locked.
+///
+/// # Errors
+///
+/// Those of copying up, `EPERM` if append-only or immutable cannot be kept, and what upper's filesystem or
+/// a security module says.
+pub(crate) fn set(dentry: &Dentry<Overlay>, attr: &mut FileAttr) -> Result {
+    let inode = dentry.inode().ok_or(ESTALE)?;
+    let instance = inode.superblock().data();
+    copy_up(dentry)?;
+    let writable = instance.writable()?;
+    let upper = writable.upper(inode.node())?;
+    attr.may_be_set(&writable.layer.path(upper), instance.mounter())?;
+    let result = {
+        let access = writable.access()?;
+        store_protection(inode, upper, attr, &writable, &access)
+            .and_then(|()| access.set_fileattr(upper, attr))
+    };
+    inode.take_flags_of(upper.inode().ok_or(EIO)?);
+    attr::refresh(inode);
+    result
 }
 
 /// Moves append-only and immutable from `attr` to where they are kept: our inode, and an attribute (X9).

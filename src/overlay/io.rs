@@ -13,7 +13,7 @@ use kernel::{
 };
 
 use super::{
-    attr,
+    attr, change,
     copy_up::{
         copy_up,
         copy_up_truncated, //
@@ -104,8 +104,8 @@ impl Watcher for Attributes {
     type Fs = Overlay;
 
     #[inline]
-    fn accessed(_file: &File<Overlay>) {
-        // TODO: The time of the last access is not updated yet.
+    fn accessed(file: &File<Overlay>) {
+        change::accessed(file);
     }
 
     #[inline]

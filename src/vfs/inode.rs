@@ -293,7 +293,9 @@ impl Inode<AnyFs> {
             bindings::inode_permission(idmap.as_ptr(), self.as_ptr(), access.0)
         })
     }
+}
 
+impl<F> Inode<F> {
     /// Whether the current credentials own the inode, or have the capability to act as if.
     pub(crate) fn owner_or_capable(&self, idmap: &Idmap) -> bool {
         // SAFETY: Both are valid by their invariants.

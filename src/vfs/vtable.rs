@@ -11,6 +11,7 @@ pub(crate) mod file;
 mod file_write;
 pub(crate) mod inode;
 mod inode_attr;
+mod inode_change;
 mod inode_names;
 pub(crate) mod inode_removal;
 pub(crate) mod superblock;

@@ -54,6 +54,10 @@ use crate::{
         },
         locked_name::LockedName,
         mount::Idmap,
+        setattr::{
+            Change,
+            TimeUpdate, //
+        },
         tmpfile::UnnamedFile,
         xattr::ListBuffer,
         AnyFs,
@@ -250,6 +254,51 @@ pub(crate) trait InodeOps {
         let _ = (old, new, mode);
         build_error!(VTABLE_DEFAULT_ERROR)
     }
+
+    /// Changes attributes. The inode is locked, also for the next two.
+    ///
+    /// # Errors
+    ///
+    /// `EPERM` if the current task may not, and what a filesystem below says.
+    fn setattr(idmap: &Idmap, dentry: &Dentry<Self::Fs>, change: &mut Change) -> Result {
+        let _ = (idmap, dentry, change);
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Sets an access control list, or removes it.
+    ///
+    /// # Errors
+    ///
+    /// `EOPNOTSUPP` if there can be none, `EPERM`, and what a filesystem below says.
+    fn set_acl(
+        idmap: &Idmap,
+        dentry: &Dentry<Self::Fs>,
+        acl: Option<&Acl>,
+        kind: AclKind,
+    ) -> Result {
+        let _ = (idmap, dentry, acl, kind);
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Sets the flags that `chattr(1)` sets. The VFS has checked the task's right to.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTTY` if there are none, and what a filesystem below says.
+    fn set_fileattr(dentry: &Dentry<Self::Fs>, attr: &mut FileAttr) -> Result {
+        let _ = (dentry, attr);
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Brings times up to date.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN` if that cannot be done without blocking, and the caller asks for it.
+    fn update_time(inode: &Inode<Self::Fs>, update: TimeUpdate) -> Result {
+        let _ = (inode, update);
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 }
 
 /// What has to be done when a symlink's target is used no more.
@@ -425,6 +474,26 @@ impl<T: InodeOps> InodeTable<T> {
         },
         rename: if T::HAS_RENAME {
             Some(Self::rename)
+        } else {
+            None
+        },
+        setattr: if T::HAS_SETATTR {
+            Some(Self::setattr)
+        } else {
+            None
+        },
+        set_acl: if T::HAS_SET_ACL {
+            Some(Self::set_acl)
+        } else {
+            None
+        },
+        fileattr_set: if T::HAS_SET_FILEATTR {
+            Some(Self::fileattr_set)
+        } else {
+            None
+        },
+        update_time: if T::HAS_UPDATE_TIME {
+            Some(Self::update_time)
         } else {
             None
         },

@@ -8,6 +8,7 @@
 
 #![deny(unsafe_code)]
 
+mod alike;
 mod check;
 mod disk;
 mod expect;

@@ -78,6 +78,16 @@ pub fn fsgetxattr(fd: impl AsFd) -> SysResult<FsXattr> {
     Ok(attr)
 }
 
+/// Sets the size of the file at `path`.
+pub fn truncate(path: &std::path::Path, size: i64) -> SysResult<()> {
+    use std::os::unix::ffi::OsStrExt;
+
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::INVAL)?;
+    // SAFETY: the name is a C string.
+    let result = unsafe { libc::truncate(path.as_ptr(), size) };
+    check(result.into()).map(drop)
+}
+
 /// One extent of a file.
 #[repr(C)]
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]

@@ -5,6 +5,7 @@
 mod acl;
 mod bad_input;
 mod casefold;
+mod chmod;
 mod create;
 mod exec;
 mod file_io;
@@ -24,6 +25,7 @@ mod mount_state;
 mod names;
 mod numbers;
 mod open;
+mod owner;
 mod path;
 mod perm;
 mod read;
@@ -38,6 +40,8 @@ mod special;
 mod stat;
 mod statfs;
 mod symlink;
+mod times;
+mod truncate;
 mod umount;
 mod whiteout;
 mod write;
@@ -86,5 +90,9 @@ pub const ALL: &[&[Test]] = &[
     write::TESTS,
     bad_input::TESTS,
     mount_state::TESTS,
+    chmod::TESTS,
+    owner::TESTS,
+    times::TESTS,
+    truncate::TESTS,
     module::TESTS,
 ];

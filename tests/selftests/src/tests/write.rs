@@ -41,9 +41,7 @@ pub const TESTS: &[Test] = &[
     })
     .on_disks_too()
     .not_yet_on_rovl("until attributes are changed"),
-    Test::new("write_open_alone_copies_up", "C1", open_alone)
-        .on_disks_too()
-        .not_yet_on_rovl("until files are copied up"),
+    Test::new("write_open_alone_copies_up", "C1", open_alone).on_disks_too(),
     Test::new("write_two_descriptors", "F3 F2", |fx| {
         each(fx, two_descriptors)
     })
