@@ -17,13 +17,17 @@ use crate::{
         xattr::view, //
     },
     vfs::{
+        dentry::Dentry,
         inode::Inode,
         vtable::xattr::{
             XattrHandler,
             XattrHandlers,
             XattrTable, //
         },
-        xattr::ValueBuffer, //
+        xattr::{
+            ValueBuffer,
+            XattrChange, //
+        },
     },
 };
 
@@ -69,6 +73,10 @@ impl<N: InNamespace> XattrHandler for Own<N> {
     fn get(inode: &Inode<Overlay>, rest: &CStr, value: ValueBuffer<'_>) -> Result<usize> {
         view::get_escaped(inode, rest, value)
     }
+
+    fn change(dentry: &Dentry<Overlay>, rest: &CStr, change: XattrChange<'_>) -> Result {
+        view::change_escaped(dentry, rest, change)
+    }
 }
 
 /// All other names.
@@ -81,5 +89,9 @@ impl XattrHandler for Other {
 
     fn get(inode: &Inode<Overlay>, name: &CStr, value: ValueBuffer<'_>) -> Result<usize> {
         view::get(inode, name, value)
+    }
+
+    fn change(dentry: &Dentry<Overlay>, name: &CStr, change: XattrChange<'_>) -> Result {
+        view::change(dentry, name, change)
     }
 }

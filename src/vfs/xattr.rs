@@ -11,8 +11,11 @@ use kernel::{
 };
 
 use super::{
+    dentry::Dentry,
+    dirop::WriteAccess,
     file::usize_or_errno,
-    path::PathRef, //
+    path::PathRef,
+    AnyFs, //
 };
 use crate::bindings;
 
@@ -68,6 +71,14 @@ pub(crate) struct ValueBuffer<'a> {
 }
 
 impl ValueBuffer<'_> {
+    /// No room at all: the length of the value is all that can be told.
+    pub(crate) const NONE: Self = Self {
+        // INVARIANT: There are no bytes to be written.
+        start: core::ptr::null_mut(),
+        len: 0,
+        _borrowed: PhantomData,
+    };
+
     /// Wraps the arguments of the `get` callback.
     ///
     /// # Safety
@@ -223,6 +234,65 @@ impl PathRef<'_> {
                 name.as_char_ptr(),
                 start_of(buffer),
                 buffer.len(),
+            )
+        })
+    }
+}
+
+/// What is to become of an extended attribute.
+#[derive(Clone, Copy)]
+pub(crate) enum XattrChange<'a> {
+    /// It gets this value.
+    Set(&'a [u8], SetFlags),
+    /// It goes away.
+    Remove,
+}
+
+/// Whether an attribute may, or must, exist before it is set (C: `XATTR_CREATE`, `XATTR_REPLACE`).
+#[derive(Clone, Copy)]
+pub(crate) struct SetFlags(c_int);
+
+impl XattrChange<'_> {
+    /// From the arguments of the `set` callback.
+    ///
+    /// # Safety
+    ///
+    /// `value` must be null, or point to `size` bytes that are not changed as long as this lives.
+    pub(super) unsafe fn from_raw(value: *const c_void, size: usize, flags: c_int) -> Self {
+        if value.is_null() {
+            return Self::Remove;
+        }
+        // SAFETY: By this function's requirements.
+        let value = unsafe { core::slice::from_raw_parts(value.cast(), size) };
+        Self::Set(value, SetFlags(flags))
+    }
+}
+
+impl WriteAccess<'_> {
+    /// Sets or removes the extended attribute `name`. The inode's lock is taken.
+    ///
+    /// # Errors
+    ///
+    /// `ENODATA` or `EEXIST` as the change demands, `EOPNOTSUPP` if the filesystem has none such, and what
+    /// else it or a security module says.
+    pub(crate) fn change_xattr(
+        &self,
+        dentry: &Dentry<AnyFs>,
+        name: &CStr,
+        change: XattrChange<'_>,
+    ) -> Result {
+        let XattrChange::Set(value, SetFlags(flags)) = change else {
+            return self.remove_xattr(dentry, name);
+        };
+        // SAFETY: All are valid, and the size is that of the value.
+        to_result(unsafe {
+            bindings::vfs_setxattr(
+                self.idmap(),
+                dentry.as_ptr(),
+                name.as_char_ptr(),
+                value.as_ptr().cast(),
+                value.len(),
+                flags,
             )
         })
     }

@@ -13,14 +13,20 @@ use kernel::prelude::*;
 
 use crate::{
     model::names::NAME_MAX,
-    overlay::fs::Overlay,
+    overlay::{
+        attr,
+        copy_up::copy_up,
+        fs::Overlay, //
+    },
     vfs::{
         cred,
+        dentry::Dentry,
         inode::Inode,
         xattr::{
             ListBuffer,
             NameList,
-            ValueBuffer, //
+            ValueBuffer,
+            XattrChange, //
         },
     },
 };
@@ -51,6 +57,43 @@ pub(crate) fn get_escaped(
     let namespace = inode.superblock().data().namespace();
     let name = namespace.escape(rest, &mut space).map_err(|_| EOPNOTSUPP)?;
     get(inode, name, value)
+}
+
+/// Sets or removes the attribute `name`, which is not one of those that the overlay keeps for itself. The
+/// inode is locked.
+///
+/// # Errors
+///
+/// Those of copying up, `ENODATA` or `EEXIST` as the change demands, and what upper's filesystem says.
+pub(crate) fn change(dentry: &Dentry<Overlay>, name: &CStr, change: XattrChange<'_>) -> Result {
+    let inode = dentry.inode().ok_or(ESTALE)?;
+    let instance = inode.superblock().data();
+    let node = inode.node();
+    let _creds = instance.as_mounter();
+    if matches!(change, XattrChange::Remove) && node.upper().is_none() {
+        // What is not there is no reason to copy the file up.
+        let real = node.real(instance.layers()).ok_or(EIO)?;
+        real.read_xattr(name, ValueBuffer::NONE)?;
+    }
+    copy_up(dentry)?;
+    let writable = instance.writable()?;
+    let upper = writable.upper(node)?;
+    let result = writable.access()?.change_xattr(upper, name, change);
+    // Also what failed may have changed times.
+    attr::refresh(inode);
+    result
+}
+
+/// As [`change`], of the attribute whose name is the prefix of the overlay's own names and `rest`.
+///
+/// # Errors
+///
+/// `EOPNOTSUPP` if the name is too long to be escaped, and as [`change`].
+pub(crate) fn change_escaped(dentry: &Dentry<Overlay>, rest: &CStr, to: XattrChange<'_>) -> Result {
+    let mut space = [0; NAME_MAX + 1];
+    let namespace = dentry.superblock().data().namespace();
+    let name = namespace.escape(rest, &mut space).map_err(|_| EOPNOTSUPP)?;
+    change(dentry, name, to)
 }
 
 /// Lists the names of the attributes, and returns the length of the list. With no room for the list the

@@ -16,8 +16,12 @@ use kernel::{
 use crate::{
     bindings,
     vfs::{
+        dentry::Dentry,
         inode::Inode,
-        xattr::ValueBuffer,
+        xattr::{
+            ValueBuffer,
+            XattrChange, //
+        },
         FileSystem, //
     },
 };
@@ -36,6 +40,14 @@ pub(crate) trait XattrHandler {
     ///
     /// `ENODATA` if there is none, `ERANGE` if the buffer is too small, and what a filesystem below says.
     fn get(inode: &Inode<Self::Fs>, rest: &CStr, value: ValueBuffer<'_>) -> Result<usize>;
+
+    /// Sets or removes the attribute named [`Self::PREFIX`] and `rest`. The inode is locked.
+    ///
+    /// # Errors
+    ///
+    /// `ENODATA` if there is none to be removed or replaced, `EEXIST` if there is one and it should be new,
+    /// and what a filesystem below says.
+    fn change(dentry: &Dentry<Self::Fs>, rest: &CStr, change: XattrChange<'_>) -> Result;
 }
 
 /// Which handlers a filesystem has.
@@ -117,19 +129,27 @@ impl<T: XattrHandler> HandlerTable<T> {
 
     /// # Safety
     ///
-    /// Called by the VFS with an inode of `T::Fs`, the rest of a name, and a value, or null to remove.
+    /// Called by the VFS with a positive dentry of `T::Fs` whose inode is locked, the rest of a name, and
+    /// `size` bytes, or null to remove the attribute.
     unsafe extern "C" fn set(
         _handler: *const bindings::xattr_handler,
         _idmap: *mut bindings::mnt_idmap,
-        _dentry: *mut bindings::dentry,
+        dentry: *mut bindings::dentry,
         _inode: *mut bindings::inode,
-        _rest: *const c_char,
-        _value: *const c_void,
-        _size: usize,
-        _flags: c_int,
+        rest: *const c_char,
+        value: *const c_void,
+        size: usize,
+        flags: c_int,
     ) -> c_int {
-        // TODO: Attributes cannot be set yet. The VFS does not come here while the superblock is
-        // read-only; that there is a callback makes it give the same errno as for other changes.
-        EROFS.to_errno()
+        from_result(|| {
+            // SAFETY: By the callback's contract.
+            let dentry = unsafe { Dentry::from_raw(dentry) };
+            // SAFETY: By the callback's contract.
+            let rest = unsafe { CStr::from_char_ptr(rest) };
+            // SAFETY: By the callback's contract.
+            let change = unsafe { XattrChange::from_raw(value, size, flags) };
+            T::change(dentry, rest, change)?;
+            Ok(0)
+        })
     }
 }

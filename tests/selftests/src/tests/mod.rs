@@ -46,6 +46,7 @@ mod umount;
 mod whiteout;
 mod write;
 mod xattr;
+mod xattr_change;
 
 use crate::registry::Test;
 
@@ -94,5 +95,6 @@ pub const ALL: &[&[Test]] = &[
     owner::TESTS,
     times::TESTS,
     truncate::TESTS,
+    xattr_change::TESTS,
     module::TESTS,
 ];
