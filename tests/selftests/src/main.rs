@@ -26,6 +26,7 @@ mod stack;
 mod sys;
 mod tests;
 mod userns;
+mod victim;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

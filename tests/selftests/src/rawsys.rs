@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! System calls that rustix has no function for: leases, extents, attributes, native AIO, io_uring.
+//! System calls that rustix has no function for: leases, extents, attributes, native AIO, io_uring, clones,
+//! swap space, freezing.
 
 #![expect(unsafe_code, reason = "the calls have no safe interface")]
 
@@ -141,7 +142,7 @@ impl<const N: usize> Aligned<N> {
     }
 }
 
-/// `struct iocb`, as far as a read needs it.
+/// `struct iocb`, as far as reading and writing need it.
 #[repr(C)]
 #[derive(Default)]
 struct Iocb {
@@ -171,14 +172,35 @@ struct IoEvent {
 /// Reads with `io_submit(2)` and waits for the end.
 pub fn aio_read(fd: impl AsFd, buffer: &mut [u8], offset: i64) -> SysResult<usize> {
     const PREAD: u16 = 0;
+    // SAFETY: the buffer is there to be written to, and nobody else uses it.
+    unsafe { aio(fd, PREAD, buffer.as_mut_ptr(), buffer.len(), offset) }
+}
+
+/// Writes with `io_submit(2)` and waits for the end.
+pub fn aio_write(fd: impl AsFd, data: &[u8], offset: i64) -> SysResult<usize> {
+    const PWRITE: u16 = 1;
+    // SAFETY: this operation only reads the buffer.
+    unsafe { aio(fd, PWRITE, data.as_ptr().cast_mut(), data.len(), offset) }
+}
+
+/// # Safety
+///
+/// The buffer must have this length, and be there for what the operation does with it.
+unsafe fn aio(
+    fd: impl AsFd,
+    opcode: u16,
+    buffer: *mut u8,
+    length: usize,
+    offset: i64,
+) -> SysResult<usize> {
     let mut context: libc::c_ulong = 0;
     // SAFETY: the call writes one number.
     check(unsafe { libc::syscall(libc::SYS_io_setup, 1, &mut context) })?;
     let mut iocb = Iocb {
-        opcode: PREAD,
+        opcode,
         fd: fd.as_fd().as_raw_fd() as u32,
-        buffer: buffer.as_mut_ptr() as u64,
-        length: buffer.len() as u64,
+        buffer: buffer as u64,
+        length: length as u64,
         offset,
         ..Iocb::default()
     };
@@ -202,19 +224,166 @@ pub fn aio_read(fd: impl AsFd, buffer: &mut [u8], offset: i64) -> SysResult<usiz
 
 /// Reads with io_uring and waits for the end.
 pub fn uring_read(fd: impl AsFd, buffer: &mut [u8], offset: u64) -> SysResult<usize> {
-    let as_errno = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
-    let mut ring = io_uring::IoUring::new(4).map_err(as_errno)?;
     let fd = io_uring::types::Fd(fd.as_fd().as_raw_fd());
     let length = u32::try_from(buffer.len()).map_err(|_| Errno::INVAL)?;
     let read = io_uring::opcode::Read::new(fd, buffer.as_mut_ptr(), length)
         .offset(offset)
         .build();
-    // SAFETY: the buffer lives until the request is waited for below.
-    unsafe { ring.submission().push(&read) }.map_err(|_| Errno::BUSY)?;
-    ring.submit_and_wait(1).map_err(as_errno)?;
-    let entry = ring.completion().next().ok_or(Errno::IO)?;
-    let result = entry.result();
-    usize::try_from(result).map_err(|_| Errno::from_raw_os_error(-result))
+    // SAFETY: the buffer is there until this returns.
+    let results = unsafe { uring(&[read]) }?;
+    results.first().copied().ok_or(Errno::IO)?
+}
+
+/// Writes all of these, each at its offset, with io_uring, at once and in any order. Returns how much each
+/// has written.
+pub fn uring_write(fd: impl AsFd, parts: &[(&[u8], u64)]) -> SysResult<Vec<SysResult<usize>>> {
+    let fd = io_uring::types::Fd(fd.as_fd().as_raw_fd());
+    let mut requests = Vec::new();
+    for (data, offset) in parts {
+        let length = u32::try_from(data.len()).map_err(|_| Errno::INVAL)?;
+        let write = io_uring::opcode::Write::new(fd, data.as_ptr(), length);
+        requests.push(write.offset(*offset).build());
+    }
+    // SAFETY: the data is there until this returns, and is only read.
+    unsafe { uring(&requests) }
+}
+
+/// Allocates and syncs with io_uring, the one after the other. Returns how each went.
+pub fn uring_allocate_and_sync(fd: impl AsFd, length: u64) -> SysResult<Vec<SysResult<usize>>> {
+    let fd = io_uring::types::Fd(fd.as_fd().as_raw_fd());
+    let allocate = io_uring::opcode::Fallocate::new(fd, length).build();
+    let sync = io_uring::opcode::Fsync::new(fd).build();
+    // SAFETY: these requests have no buffers.
+    let first = unsafe { uring(&[allocate]) }?;
+    // SAFETY: as above.
+    let second = unsafe { uring(&[sync]) }?;
+    Ok(first.into_iter().chain(second).collect())
+}
+
+/// Submits these requests and waits for the end of all. The results are in their order.
+///
+/// # Safety
+///
+/// The buffers of the requests must be there until this returns.
+unsafe fn uring(requests: &[io_uring::squeue::Entry]) -> SysResult<Vec<SysResult<usize>>> {
+    let as_errno = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
+    let mut ring = io_uring::IoUring::new(16).map_err(as_errno)?;
+    for (at, request) in requests.iter().enumerate() {
+        let request = request.clone().user_data(at as u64);
+        // SAFETY: the buffers live until the request is waited for below.
+        unsafe { ring.submission().push(&request) }.map_err(|_| Errno::BUSY)?;
+    }
+    ring.submit_and_wait(requests.len()).map_err(as_errno)?;
+    let mut results = vec![Err(Errno::IO); requests.len()];
+    for entry in ring.completion() {
+        let result = entry.result();
+        let result = usize::try_from(result).map_err(|_| Errno::from_raw_os_error(-result));
+        if let Some(place) = results.get_mut(entry.user_data() as usize) {
+            *place = result;
+        }
+    }
+    Ok(results)
+}
+
+/// Lets a part of `to` share the data of a part of `from`; a length of 0 means up to the end.
+pub fn clone_range(
+    from: impl AsFd,
+    at: u64,
+    length: u64,
+    to: impl AsFd,
+    to_at: u64,
+) -> SysResult<()> {
+    const FICLONERANGE: libc::c_ulong = 0x4020_940d;
+
+    /// `struct file_clone_range`.
+    #[repr(C)]
+    struct Range {
+        from: i64,
+        at: u64,
+        length: u64,
+        to_at: u64,
+    }
+    let range = Range {
+        from: from.as_fd().as_raw_fd().into(),
+        at,
+        length,
+        to_at,
+    };
+    // SAFETY: this call reads a `struct file_clone_range`, which this is.
+    let result = unsafe { libc::ioctl(to.as_fd().as_raw_fd(), FICLONERANGE, &range) };
+    check(result.into()).map(drop)
+}
+
+/// What deduplication says: how many bytes are shared now, or that the data differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deduped {
+    Same(u64),
+    Differs,
+}
+
+/// Lets the first bytes of `to` share the data of those of `from`, if they are the same.
+pub fn dedupe(from: impl AsFd, length: u64, to: impl AsFd) -> SysResult<Deduped> {
+    const FIDEDUPERANGE: libc::c_ulong = 0xc018_9436;
+
+    /// `struct file_dedupe_range` with one `struct file_dedupe_range_info`.
+    #[repr(C)]
+    struct Range {
+        at: u64,
+        length: u64,
+        count: u16,
+        reserved1: u16,
+        reserved2: u32,
+        to: i64,
+        to_at: u64,
+        deduped: u64,
+        status: i32,
+        reserved: u32,
+    }
+    let mut range = Range {
+        at: 0,
+        length,
+        count: 1,
+        reserved1: 0,
+        reserved2: 0,
+        to: to.as_fd().as_raw_fd().into(),
+        to_at: 0,
+        deduped: 0,
+        status: 0,
+        reserved: 0,
+    };
+    // SAFETY: this call reads and writes these two structures.
+    let result = unsafe { libc::ioctl(from.as_fd().as_raw_fd(), FIDEDUPERANGE, &mut range) };
+    check(result.into())?;
+    match range.status {
+        0 => Ok(Deduped::Same(range.deduped)),
+        1 => Ok(Deduped::Differs),
+        error => Err(Errno::from_raw_os_error(-error)),
+    }
+}
+
+/// Makes the file swap space.
+pub fn swap_on(path: &std::path::Path) -> SysResult<()> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = path.as_os_str().as_bytes();
+    let path = std::ffi::CString::new(path).map_err(|_| Errno::INVAL)?;
+    // SAFETY: the path is a C string.
+    check(unsafe { libc::syscall(libc::SYS_swapon, path.as_ptr(), 0) }).map(drop)
+}
+
+/// Forbids changes to a filesystem, until it is thawed.
+pub fn freeze(fd: impl AsFd) -> SysResult<()> {
+    const FIFREEZE: libc::c_ulong = 0xc004_5877;
+    // SAFETY: this call reads and writes nothing.
+    let result = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), FIFREEZE, 0) };
+    check(result.into()).map(drop)
+}
+
+/// Allows changes again.
+pub fn thaw(fd: impl AsFd) -> SysResult<()> {
+    const FITHAW: libc::c_ulong = 0xc004_5878;
+    // SAFETY: this call reads and writes nothing.
+    let result = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), FITHAW, 0) };
+    check(result.into()).map(drop)
 }
 
 /// A user namespace that somebody else keeps, with all users and groups shifted.

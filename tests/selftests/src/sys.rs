@@ -262,6 +262,32 @@ pub fn unshare_user() -> SysResult<()> {
     unsafe { rustix::thread::unshare_unsafe(flags) }
 }
 
+/// Signals that a test may have to do without.
+#[derive(Clone, Copy)]
+pub enum Ignored {
+    /// Sent at the limit of the size of files.
+    FileSize,
+    /// Sent when somebody breaks a lease.
+    LeaseBreak,
+}
+
+/// Does `work` with a signal ignored.
+pub fn ignoring<T>(signal: Ignored, work: impl FnOnce() -> T) -> std::io::Result<T> {
+    let signal = match signal {
+        Ignored::FileSize => libc::SIGXFSZ,
+        Ignored::LeaseBreak => libc::SIGIO,
+    };
+    // SAFETY: to ignore a signal runs no code of ours.
+    let before = unsafe { libc::signal(signal, libc::SIG_IGN) };
+    if before == libc::SIG_ERR {
+        return Err(std::io::Error::last_os_error());
+    }
+    let result = work();
+    // SAFETY: that is how it was before.
+    unsafe { libc::signal(signal, before) };
+    Ok(result)
+}
+
 /// A mapping of a file, for reading.
 pub struct Mapping {
     address: *mut std::ffi::c_void,
@@ -301,6 +327,36 @@ impl Mapping {
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: as in `bytes`, and `&mut self` makes this the only reference.
         unsafe { std::slice::from_raw_parts_mut(self.address.cast(), self.length) }
+    }
+
+    /// What is in this part of a mapping that can be read, now: it may be of a file that changes.
+    pub fn load(&self, at: usize, length: usize) -> Vec<u8> {
+        assert!(at + length <= self.length);
+        let mut copy = vec![0; length];
+        // SAFETY: the part is within the mapping, which is there until `self` is dropped, and the memory
+        // that it is copied to is new.
+        unsafe {
+            let from = self.address.cast::<u8>().add(at);
+            std::ptr::copy_nonoverlapping(from, copy.as_mut_ptr(), length);
+        }
+        copy
+    }
+
+    /// Writes to a part of a mapping that can be written to.
+    pub fn store(&self, at: usize, data: &[u8]) {
+        assert!(at + data.len() <= self.length);
+        // SAFETY: the part is within the mapping, which is there until `self` is dropped, and nobody holds a
+        // reference to it, since `bytes` and `bytes_mut` are for mappings that are not written to like this.
+        unsafe {
+            let to = self.address.cast::<u8>().add(at);
+            std::ptr::copy_nonoverlapping(data.as_ptr(), to, data.len());
+        }
+    }
+
+    /// Writes what was changed through the mapping to the file.
+    pub fn sync(&self) -> SysResult<()> {
+        // SAFETY: the range is the mapping's own.
+        unsafe { rustix::mm::msync(self.address, self.length, rustix::mm::MsyncFlags::SYNC) }
     }
 
     /// Changes the protection of the whole mapping.

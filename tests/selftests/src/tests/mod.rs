@@ -45,6 +45,10 @@ mod truncate;
 mod umount;
 mod whiteout;
 mod write;
+mod write_async;
+mod write_copy;
+mod write_limits;
+mod write_mmap;
 mod xattr;
 mod xattr_change;
 
@@ -89,6 +93,10 @@ pub const ALL: &[&[Test]] = &[
     fileattr::TESTS,
     file_io::TESTS,
     write::TESTS,
+    write_async::TESTS,
+    write_copy::TESTS,
+    write_mmap::TESTS,
+    write_limits::TESTS,
     bad_input::TESTS,
     mount_state::TESTS,
     chmod::TESTS,

@@ -9,7 +9,6 @@ use std::io::SeekFrom;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 
-use rustix::fd::OwnedFd;
 use rustix::fs::FallocateFlags;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -23,14 +22,16 @@ use crate::check::Failure;
 use crate::check::Result;
 use crate::expect::data;
 use crate::fixture::Fixture;
-use crate::fixture::Mounted;
-use crate::layer::Layer;
 use crate::registry::Test;
 use crate::sys;
+use crate::victim::each;
+use crate::victim::old_data;
+use crate::victim::Victim;
+use crate::victim::SIZE;
 
 pub const TESTS: &[Test] = &[
     Test::new("write_at_positions", "F3 C1", |fx| each(fx, at_positions)).on_disks_too(),
-    Test::new("write_append", "F3 C1", |fx| each(fx, append)).on_disks_too(),
+    Test::new("write_append", "F3 C1", |fx| each(fx, append)),
     Test::new("write_flags_of_pwritev2", "F3", |fx| each(fx, rwf_flags)).on_disks_too(),
     Test::new("write_splice_and_sendfile", "F4", |fx| each(fx, splice)).on_disks_too(),
     Test::new("write_fallocate", "F8", |fx| each(fx, fallocate)).on_disks_too(),
@@ -41,70 +42,15 @@ pub const TESTS: &[Test] = &[
     })
     .on_disks_too()
     .not_yet_on_rovl("until attributes are changed"),
-    Test::new("write_open_alone_copies_up", "C1", open_alone).on_disks_too(),
+    Test::new("write_open_alone_copies_up", "C1", open_alone),
     Test::new("write_two_descriptors", "F3 F2", |fx| {
         each(fx, two_descriptors)
-    })
-    .on_disks_too(),
+    }),
     Test::new("write_flags_set_later", "F2", |fx| {
         each(fx, flags_set_later)
-    })
-    .on_disks_too(),
+    }),
     Test::new("write_needs_a_descriptor_for_it", "F3", needs_descriptor),
 ];
-
-const SIZE: usize = 3 * 4096 + 100;
-
-fn old_data() -> Vec<u8> {
-    sys::pattern(SIZE, 21)
-}
-
-/// A file of an overlay, with [`old_data`] at first.
-struct Victim<'a> {
-    fx: &'a Fixture,
-    ov: &'a Mounted,
-    upper: &'a Layer,
-    name: &'static str,
-}
-
-impl Victim<'_> {
-    fn open(&self, flags: OFlags) -> Result<OwnedFd> {
-        Ok(sys::open(self.ov.join(self.name), flags)?)
-    }
-
-    fn file(&self) -> Result<std::fs::File> {
-        Ok(self.open(OFlags::RDWR)?.into())
-    }
-
-    /// The overlay and the upper layer both have this data, and the overlay tells its size.
-    #[track_caller]
-    fn has(&self, expected: &[u8]) -> Result {
-        let path = self.ov.join(self.name);
-        check::equal("size", sys::stat(&path)?.st_size, expected.len() as i64)?;
-        data(path, expected)?;
-        data(self.upper.join(self.name), expected)
-    }
-}
-
-/// Runs the test with a file of the upper layer, and with one of the lower layer, which has to stay as it
-/// is.
-fn each(fx: &Fixture, test: fn(&Victim<'_>) -> Result) -> Result {
-    let (upper, lower) = (fx.layer("upper")?, fx.layer("lower")?);
-    upper.file("up", old_data())?;
-    lower.file("low", old_data())?;
-    let ov = fx.upper(&upper, &[&lower])?;
-    // TODO: "low" as well, once files of lower layers are copied up.
-    for name in ["up"] {
-        let victim = Victim {
-            fx,
-            ov: &ov,
-            upper: &upper,
-            name,
-        };
-        check::within(format_args!("file {name:?}"), test(&victim))?;
-    }
-    data(lower.join("low"), &old_data())
-}
 
 fn at_positions(v: &Victim<'_>) -> Result {
     let mut expected = old_data();
