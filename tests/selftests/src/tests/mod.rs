@@ -37,6 +37,7 @@ mod rename;
 mod rename_dirs;
 mod revalidate;
 mod special;
+mod stale;
 mod stat;
 mod statfs;
 mod symlink;
@@ -97,6 +98,7 @@ pub const ALL: &[&[Test]] = &[
     write_copy::TESTS,
     write_mmap::TESTS,
     write_limits::TESTS,
+    stale::TESTS,
     bad_input::TESTS,
     mount_state::TESTS,
     chmod::TESTS,
