@@ -36,7 +36,11 @@ use crate::vfs::{
 pub(crate) fn setattr(dentry: &Dentry<Overlay>, change: &mut Change) -> Result {
     let inode = dentry.inode().ok_or(ESTALE)?;
     match change.size() {
-        Some(0) => copy_up_truncated(dentry)?,
+        Some(0) if inode.node().upper().is_none() && inode.size() != 0 => {
+            copy_up_truncated(dentry)?;
+            // The copy has lost its data before upper's filesystem could see that.
+            change.touch();
+        }
         _ => copy_up(dentry)?,
     }
     let writable = inode.superblock().data().writable()?;

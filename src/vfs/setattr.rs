@@ -79,6 +79,11 @@ impl Change {
         self.has(bindings::ROVL_ATTR_SIZE).then_some(self.0.ia_size)
     }
 
+    /// Notes that data is changed, too: the times of that are brought up to date.
+    pub(crate) fn touch(&mut self) {
+        self.0.ia_valid |= bindings::ROVL_ATTR_MTIME | bindings::ROVL_ATTR_CTIME;
+    }
+
     fn has(&self, bit: c_uint) -> bool {
         self.0.ia_valid & bit != 0
     }
