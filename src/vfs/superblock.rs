@@ -283,8 +283,11 @@ impl<F: FileSystem> NewInode<F> {
             (*inode).i_ino = number;
         }
         self.0.copy_attributes(path);
-        if self.0.is_directory() {
-            // Those of a directory are not counted, as it may be merged.
+        // SAFETY: The inode is valid.
+        let is_found_again = unsafe { bindings::rovl_inode_is_new(inode) };
+        if self.0.is_directory() || !is_found_again {
+            // Those of a directory are not counted, as it may be merged. And an inode that is not found
+            // again stands for one name alone, whatever other names the one below has.
             // SAFETY: As above.
             unsafe { bindings::set_nlink(inode, 1) };
         } else {
@@ -293,8 +296,7 @@ impl<F: FileSystem> NewInode<F> {
         }
         F::Inodes::install(&self.0);
         lock::annotate(&self.0, self.0.superblock_depth());
-        // SAFETY: The inode is valid.
-        if unsafe { bindings::rovl_inode_is_new(inode) } {
+        if is_found_again {
             // SAFETY: By the type invariant it is ours to unlock, and it is complete now.
             unsafe { bindings::unlock_new_inode(inode) };
         }
