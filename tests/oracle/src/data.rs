@@ -5,7 +5,11 @@
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 
+use rustix::fs::statat;
+use rustix::fs::AtFlags;
+use rustix::fs::FileType;
 use rustix::fs::RawDir;
+use rustix::io::Errno;
 
 use crate::sys::SysResult;
 
@@ -106,6 +110,9 @@ pub fn names(list: &[u8]) -> Vec<String> {
     names
 }
 
+/// Comes after names in a listing that cannot be found.
+pub const PHANTOM: &str = ":nothing";
+
 /// What is left of a listing, sorted: no order is promised to anyone.
 pub fn list(fd: &OwnedFd) -> SysResult<String> {
     let mut buffer = [MaybeUninit::uninit(); 8192];
@@ -114,8 +121,18 @@ pub fn list(fd: &OwnedFd) -> SysResult<String> {
     while let Some(entry) = dir.next() {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        entries.push(format!("{name}:{:?}", entry.file_type()));
+        entries.push((name, entry.file_type()));
     }
+    let mut entries: Vec<_> = entries
+        .into_iter()
+        .map(|(name, kind)| {
+            // Only these may stand for a whiteout.
+            let is_phantom = matches!(kind, FileType::RegularFile | FileType::CharacterDevice)
+                && statat(fd, &*name, AtFlags::SYMLINK_NOFOLLOW)
+                    .is_err_and(|error| error == Errno::NOENT);
+            format!("{name}:{kind:?}{}", if is_phantom { PHANTOM } else { "" })
+        })
+        .collect();
     entries.sort();
     Ok(entries.join(" "))
 }

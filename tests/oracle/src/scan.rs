@@ -253,7 +253,8 @@ impl Scanner<'_> {
     fn refused(&self, path: &str, listed: Option<&Listed>, error: Errno) -> Entry {
         Entry {
             path: path.to_owned(),
-            kind: '!',
+            // One that is not found at all is none of the objects that are refused.
+            kind: if error == Errno::NOENT { '~' } else { '!' },
             listed_kind: listed.map_or(' ', |listed| stat::letter(listed.kind)),
             listed_number: true,
             mode: 0,

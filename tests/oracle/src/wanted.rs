@@ -4,6 +4,7 @@
 //!
 //! Each has its reason here. Nothing is on this list for being hard to make equal.
 
+use crate::data;
 use crate::exec::Outcome;
 use crate::scan::Deviation;
 use crate::script::Setup;
@@ -19,20 +20,43 @@ pub enum Place {
 }
 
 /// Says why a difference in what came of a step is wanted, if it is.
-pub fn step(_setup: &Setup, step: &Step, a: &Outcome, b: &Outcome) -> Option<&'static str> {
+pub fn step(setup: &Setup, step: &Step, a: &Outcome, b: &Outcome) -> Option<&'static str> {
     // Rows F5 and Q7. Overlayfs goes on mapping the file that was opened, whatever became of it.
     let maps = matches!(step, Step::MapRead { .. } | Step::MapPeek { .. });
     if maps && a.seen == b.seen && a.result != b.result {
         return Some("a mapping made after copy-up shows the file as it is now");
     }
+    if let (Step::List { .. } | Step::FList { .. }, Ok(a), Ok(b)) = (step, &a.result, &b.result) {
+        let (a, b): (Vec<_>, Vec<_>) = (a.split(' ').collect(), b.split(' ').collect());
+        let is_phantom = |name: &&str| name.ends_with(data::PHANTOM);
+        let missing = a.iter().all(|name| is_phantom(name) || b.contains(name));
+        let more = |name: &&str| setup.has_option("xino=on") && is_phantom(name);
+        if missing && b.iter().all(|name| more(name) || a.contains(name)) {
+            return Some(PHANTOMS);
+        }
+    }
     None
 }
+
+/// Rows R1 and X10. Some names of whiteouts are listed, though they cannot be found: those of device
+/// nodes in a directory that is not merged, those of attributes where no directory says that there are
+/// any. Neither side lists fewer than the other in all cases: overlayfs finds out in directories
+/// that are looked up name by name (`xino=on`), rovl in those that something was renamed into.
+const PHANTOMS: &str = "nobody relies on names that cannot be found";
 
 /// Says why a difference between two trees is wanted, if it is.
 pub fn deviation(setup: &Setup, _place: Place, found: &Deviation) -> Option<&'static str> {
     // Row 1.10. What a directory has is then a counter's value, or a lower one's own.
     if found.field == "listed_number" && !setup.has_stable_numbers() {
         return Some("layers on several filesystems have numbers that nothing is said about");
+    }
+    // Row 1.10. Overlayfs knows which number to list only once it has given the directory an origin.
+    if found.field == "listed_number" && found.kind == 'd' && found.a == "false" {
+        return Some("a directory that is merged by its name is listed with the number it has");
+    }
+    let is_phantom = found.field == "name" && found.kind == '~';
+    if is_phantom && (found.b == "missing" || setup.has_option("xino=on")) {
+        return Some(PHANTOMS);
     }
     None
 }
