@@ -41,10 +41,12 @@ use crate::vfs::{
 pub(crate) fn open(inode: &Inode<Overlay>, file: &File<Overlay>) -> Result<LayerFiles> {
     let instance = inode.superblock().data();
     let flags = file.flags();
-    if flags.truncates() {
-        copy_up_truncated(file.dentry())?;
-    } else if flags.writes() {
-        copy_up(file.dentry())?;
+    // A file that is opened only to read it is emptied later, if that turns out to be permitted.
+    if flags.writes() {
+        match flags.truncates() {
+            true => copy_up_truncated(file.dentry())?,
+            false => copy_up(file.dentry())?,
+        }
     }
     file.forget_creation_flags();
     let real = inode.node().real(instance.layers()).ok_or(EIO)?;
