@@ -35,10 +35,10 @@ pub const TESTS: &[Test] = &[
 ];
 
 /// A file with flags, which are taken away at the end so that the file can be removed.
-struct Flagged(PathBuf);
+pub(super) struct Flagged(PathBuf);
 
 impl Flagged {
-    fn new(path: PathBuf, flags: IFlags) -> Result<Self> {
+    pub(super) fn new(path: PathBuf, flags: IFlags) -> Result<Self> {
         let fd = sys::open_read(&path)?;
         let present = ioctl_getflags(&fd)?;
         match ioctl_setflags(&fd, present | flags) {

@@ -6,6 +6,9 @@ mod acl;
 mod bad_input;
 mod casefold;
 mod chmod;
+mod copy_up;
+mod copy_up_data;
+mod copy_up_fails;
 mod create;
 mod exec;
 mod file_io;
@@ -79,6 +82,9 @@ pub const ALL: &[&[Test]] = &[
     create::TESTS,
     link::TESTS,
     readonly::TESTS,
+    copy_up::TESTS,
+    copy_up_data::TESTS,
+    copy_up_fails::TESTS,
     remove::TESTS,
     rename::TESTS,
     rename_dirs::TESTS,
