@@ -79,6 +79,13 @@ pub fn fsgetxattr(fd: impl AsFd) -> SysResult<FsXattr> {
     Ok(attr)
 }
 
+pub fn fssetxattr(fd: impl AsFd, attr: &FsXattr) -> SysResult<()> {
+    const FSSETXATTR: libc::c_ulong = 0x401c_5820;
+    // SAFETY: this call reads a `struct fsxattr`, which `attr` is.
+    let result = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), FSSETXATTR, attr) };
+    check(result.into()).map(drop)
+}
+
 /// Sets the size of the file at `path`.
 pub fn truncate(path: &std::path::Path, size: i64) -> SysResult<()> {
     use std::os::unix::ffi::OsStrExt;

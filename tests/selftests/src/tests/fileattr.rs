@@ -53,7 +53,7 @@ impl Drop for Flagged {
     fn drop(&mut self) {
         if let Ok(fd) = sys::open_read(&self.0) {
             if let Ok(flags) = ioctl_getflags(&fd) {
-                let _ = ioctl_setflags(&fd, flags & !(IFlags::IMMUTABLE | IFlags::APPEND));
+                let _ = ioctl_setflags(&fd, flags.difference(IFlags::IMMUTABLE | IFlags::APPEND));
             }
         }
     }

@@ -3,6 +3,7 @@
 //! The tests, one file per subject.
 
 mod acl;
+mod acl_change;
 mod bad_input;
 mod casefold;
 mod chmod;
@@ -13,6 +14,7 @@ mod create;
 mod exec;
 mod file_io;
 mod fileattr;
+mod fileattr_change;
 mod handles;
 mod idmap;
 mod link;
@@ -112,5 +114,7 @@ pub const ALL: &[&[Test]] = &[
     times::TESTS,
     truncate::TESTS,
     xattr_change::TESTS,
+    acl_change::TESTS,
+    fileattr_change::TESTS,
     module::TESTS,
 ];

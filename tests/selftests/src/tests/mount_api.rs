@@ -74,8 +74,7 @@ pub const TESTS: &[Test] = &[
         "remount_upper_options_ignored",
         "A3",
         remount_upper_options_ignored,
-    )
-    .not_yet_on_rovl("until writing lands"),
+    ),
     Test::new("remount_read_only_is_kept", "A3", remount_read_only),
     Test::new("remount_lowers_to_rw", "A3", remount_lowers_to_rw),
     Test::new(

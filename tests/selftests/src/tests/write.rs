@@ -40,8 +40,7 @@ pub const TESTS: &[Test] = &[
     Test::new("write_open_truncates", "C1 C2 F14", |fx| {
         each(fx, open_truncates)
     })
-    .on_disks_too()
-    .not_yet_on_rovl("until attributes are changed"),
+    .on_disks_too(),
     Test::new("write_open_alone_copies_up", "C1", open_alone),
     Test::new("write_two_descriptors", "F3 F2", |fx| {
         each(fx, two_descriptors)
