@@ -55,6 +55,7 @@ mod write_async;
 mod write_copy;
 mod write_limits;
 mod write_mmap;
+mod write_privileges;
 mod xattr;
 mod xattr_change;
 
@@ -106,6 +107,7 @@ pub const ALL: &[&[Test]] = &[
     write_copy::TESTS,
     write_mmap::TESTS,
     write_limits::TESTS,
+    write_privileges::TESTS,
     stale::TESTS,
     bad_input::TESTS,
     mount_state::TESTS,
