@@ -53,6 +53,7 @@ pub const TESTS: &[Test] = &[
     Test::new("write_leases", "F10", |fx| each(fx, leases)),
     Test::new("write_locks", "F10", |fx| each(fx, locks)),
     Test::new("write_to_a_running_program", "F1", running_program),
+    Test::new("write_cannot_cut_a_running_program", "F1 C2", cut_running).on_disks_too(),
     Test::new("write_to_swap_space", "F10", |fx| each(fx, swap_space)).on_disks_too(),
     Test::new("write_waits_for_thaw", "F3 C6", thaw).on_disks_too(),
     Test::new("write_volatile", "M15 M16 F3 F6", volatile).on_disks_too(),
@@ -207,6 +208,38 @@ fn running_program(fx: &Fixture) -> Result {
         drop(writer);
         let status = run(&["true"]).status()?;
         check::ok(status.success(), format_args!("{name} cannot be run"))?;
+    }
+    Ok(())
+}
+
+/// Nor does a file of the lower layer lose its data, which overlayfs lets happen.
+fn cut_running(fx: &Fixture) -> Result {
+    let (upper, lower) = (fx.layer("upper")?, fx.layer("lower")?);
+    for (layer, name) in [(&upper, "up"), (&lower, "low")] {
+        std::fs::copy("/bin/busybox", layer.join(name)).context("copy a program")?;
+        layer.chmod(name, 0o755)?;
+    }
+    let size = sys::stat("/bin/busybox")?.st_size;
+    let ov = fx.upper(&upper, &[&lower])?;
+    for name in ["up", "low"] {
+        let path = ov.join(name);
+        let mut command = Command::new(&path);
+        let mut running = command.arg0("busybox").args(["sleep", "1000"]).spawn()?;
+        let read = sys::open(&path, OFlags::RDONLY | OFlags::TRUNC);
+        let write = sys::open(&path, OFlags::WRONLY | OFlags::TRUNC);
+        let cut = rawsys::truncate(&path, 0);
+        let killed = running.kill().and_then(|()| running.wait());
+        check::errno("opened to read", read, Errno::TXTBSY)?;
+        check::errno("opened to write", write, Errno::TXTBSY)?;
+        check::errno("truncate", cut, Errno::TXTBSY)?;
+        killed?;
+        let lost = name == "low" && !fx.module().is_rovl();
+        let expected = if lost { 0 } else { size };
+        check::equal(
+            format_args!("size of {name}"),
+            sys::stat(&path)?.st_size,
+            expected,
+        )?;
     }
     Ok(())
 }
