@@ -23,6 +23,7 @@ mod impure;
 pub(crate) mod io;
 pub(crate) mod layer;
 mod leftover;
+mod listing;
 pub(crate) mod lookup;
 pub(crate) mod node;
 mod number;

@@ -5,9 +5,13 @@
 //! Each inode of a directory that was read has a place for its listing. The places of one instance are
 //! also known to the instance, which empties them when the VFS asks its superblock to shrink: those that
 //! were not used since the last time first.
+//!
+//! When a name comes or goes, the listing is patched, in place as long as nobody reads it. Who does goes on
+//! with what there was.
 
 #![forbid(unsafe_code)]
 
+use core::ops::Deref;
 use kernel::{
     page::PAGE_SIZE,
     prelude::*,
@@ -19,7 +23,8 @@ use kernel::{
         new_mutex,
         Arc,
         Mutex,
-        SetOnce, //
+        SetOnce,
+        UniqueArc, //
     },
 };
 
@@ -29,12 +34,62 @@ use crate::vfs::lock;
 /// How many places of dead inodes are put up with before they are cleared away.
 const SLACK: usize = 64;
 
+/// A listing, and how many there are who read it.
+struct Shared {
+    listing: Listing,
+    /// Changed without any order: what nobody reads is still only patched by who owns it alone.
+    readers: Atomic<usize>,
+}
+
+impl Shared {
+    fn new(listing: Listing) -> Self {
+        Self {
+            listing,
+            readers: Atomic::new(0),
+        }
+    }
+
+    /// Makes it one that nobody else knows: itself if possible, or else a copy. `None` if there is no
+    /// memory for that, or if the last reader is just about to go.
+    fn unshared(this: Arc<Self>) -> Option<Pin<UniqueArc<Self>>> {
+        if this.readers.load(Relaxed) == 0 {
+            return Arc::into_unique_or_drop(this);
+        }
+        let copy = Self::new(this.listing.copied().ok()?);
+        Some(UniqueArc::new(copy, GFP_KERNEL_ACCOUNT).ok()?.into())
+    }
+}
+
+/// A listing as it was when somebody began to read it.
+pub(super) struct Snapshot(Arc<Shared>);
+
+impl Snapshot {
+    fn new(shared: &Arc<Shared>) -> Self {
+        shared.readers.add(1, Relaxed);
+        Self(shared.clone())
+    }
+}
+
+impl Deref for Snapshot {
+    type Target = Listing;
+
+    fn deref(&self) -> &Listing {
+        &self.0.listing
+    }
+}
+
+impl Drop for Snapshot {
+    fn drop(&mut self) {
+        self.0.readers.add(usize::MAX, Relaxed);
+    }
+}
+
 /// A place for the listing of one directory.
 #[pin_data]
 pub(super) struct Place {
     /// The listing, if there is one. The lock makes readers that come at once wait for one to make it.
     #[pin]
-    listing: Mutex<Option<Arc<Listing>>>,
+    listing: Mutex<Option<Arc<Shared>>>,
     /// The cache that counts it.
     cache: Arc<ListingCache>,
     /// Whether somebody has used the listing since the cache looked at it.
@@ -49,16 +104,34 @@ impl Place {
     /// # Errors
     ///
     /// Those of `make`.
-    pub(super) fn get(&self, make: impl FnOnce() -> Result<Arc<Listing>>) -> Result<Arc<Listing>> {
+    pub(super) fn get(&self, make: impl FnOnce() -> Result<Listing>) -> Result<Snapshot> {
         self.used.store(true, Relaxed);
         let mut kept = self.listing.lock();
-        if let Some(listing) = &*kept {
-            return Ok(listing.clone());
+        if let Some(shared) = &*kept {
+            return Ok(Snapshot::new(shared));
         }
-        let listing = make()?;
-        self.cache.pages.add(pages(&listing), Relaxed);
-        *kept = Some(listing.clone());
-        Ok(listing)
+        let shared = Arc::new(Shared::new(make()?), GFP_KERNEL_ACCOUNT)?;
+        self.count(&shared);
+        let snapshot = Snapshot::new(&shared);
+        *kept = Some(shared);
+        Ok(snapshot)
+    }
+
+    /// Lets `change` change the listing, if there is one. If that fails the place is empty.
+    pub(super) fn patch(&self, change: impl FnOnce(&mut Listing) -> Result) {
+        let mut kept = self.listing.lock();
+        let Some(shared) = kept.take() else {
+            return;
+        };
+        self.uncount(&shared);
+        let Some(mut own) = Shared::unshared(shared) else {
+            return;
+        };
+        if change(&mut own.listing).is_ok() {
+            let shared = Arc::from(own);
+            self.count(&shared);
+            *kept = Some(shared);
+        }
     }
 
     /// Empties the place for good.
@@ -71,21 +144,23 @@ impl Place {
 
     /// Empties the place, since the directory has changed.
     pub(super) fn empty(&self) {
-        let listing = self.listing.lock().take();
-        self.uncount(listing);
+        if let Some(shared) = self.listing.lock().take() {
+            self.uncount(&shared);
+        }
     }
 
     /// Empties the place unless somebody is at work on it. Returns how many pages that frees.
     fn evict(&self) -> usize {
-        let listing = self.listing.try_lock().and_then(|mut kept| kept.take());
-        self.uncount(listing)
+        let shared = self.listing.try_lock().and_then(|mut kept| kept.take());
+        shared.map_or(0, |shared| self.uncount(&shared))
     }
 
-    fn uncount(&self, listing: Option<Arc<Listing>>) -> usize {
-        let Some(listing) = listing else {
-            return 0;
-        };
-        let pages = pages(&listing);
+    fn count(&self, shared: &Shared) {
+        self.cache.pages.add(pages(&shared.listing), Relaxed);
+    }
+
+    fn uncount(&self, shared: &Shared) -> usize {
+        let pages = pages(&shared.listing);
         self.cache.pages.add(pages.wrapping_neg(), Relaxed);
         pages
     }

@@ -20,13 +20,14 @@ use super::{
     attr,
     casefold::Case,
     copy_up,
+    edit::Edit,
     fs::{
         Instance,
-        Overlay,
-        Writable, //
+        Overlay, //
     },
     impure,
     layer::LayerId,
+    listing,
     node::{
         DirKind,
         Numbers,
@@ -34,8 +35,7 @@ use super::{
     },
     revalidate,
     stack::LowerStack,
-    temp::TempName,
-    xattr,
+    temp::TempName, //
 };
 use crate::{
     model::{
@@ -62,12 +62,10 @@ use crate::{
             NewKind,
             NewObject,
             RenameFlags,
-            TakenName,
-            WriteAccess, //
+            TakenName, //
         },
         file::LayerFile,
         inode::Inode,
-        path::PathRef,
         superblock::Found,
         tmpfile::UnnamedFile,
         AnyFs, //
@@ -94,25 +92,35 @@ pub(crate) fn create(
         }
     }
     copy_up::copy_up(name.directory())?;
-    let instance = name.superblock().data();
-    let writable = instance.writable()?;
-    let access = writable.access()?;
-    let place = Place::of(&name, instance, &writable, &access)?;
+    let directory = name.directory().inode().ok_or(ESTALE)?;
     let creator = name.creator(&inode, caller)?;
-    let _as_creator = Override::enter(&creator);
-    let upper = place.put(&Source::New(NewObject { kind, mode }))?;
-    place.changed();
-    match complete(instance, inode, &upper) {
-        Ok(inode) => {
-            let wish = revalidate::wish(inode.node());
-            name.attach(inode, wish);
-            Ok(())
-        }
-        Err(error) => {
-            remove(&access, place.upper_dir, &upper);
-            Err(error)
-        }
+    let inode = {
+        let _as_creator = Override::enter(&creator);
+        let source = Source::New(NewObject { kind, mode });
+        make(directory, name.name(), &source, inode)?
+    };
+    attr::refresh(directory);
+    listing::added(directory, name.name(), &inode);
+    let wish = revalidate::wish(inode.node());
+    name.attach(inode, wish);
+    Ok(())
+}
+
+/// Makes what `source` says, as `name` in `directory`, and returns the inode that stands for it.
+fn make(
+    directory: &Inode<Overlay>,
+    name: &[u8],
+    source: &Source<'_>,
+    inode: PreparedInode<Overlay>,
+) -> Result<ARef<Inode<Overlay>>> {
+    let edit = Edit::begin(directory.superblock().data())?;
+    let place = Place::new(&edit, directory, name)?;
+    let upper = place.put(source)?;
+    let inode = complete(edit.instance, inode, &upper);
+    if inode.is_err() {
+        edit.clean_up(place.upper_dir, &upper);
     }
+    inode
 }
 
 /// Gives `old`, which is no directory, a further name.
@@ -124,18 +132,25 @@ pub(crate) fn link(old: &Dentry<Overlay>, name: NewName<'_, Overlay>) -> Result 
     copy_up::copy_up(old)?;
     copy_up::copy_up(name.directory())?;
     let inode = old.inode().ok_or(ESTALE)?;
-    let instance = name.superblock().data();
-    let writable = instance.writable()?;
+    let directory = name.directory().inode().ok_or(ESTALE)?;
     let _names = inode.node().lock_interruptible()?;
-    let access = writable.access()?;
-    let place = Place::of(&name, instance, &writable, &access)?;
-    if inode.node().origin().is_some() {
-        impure::mark(instance, &writable, &access, place.dir.node())?;
+    {
+        let edit = Edit::begin(name.superblock().data())?;
+        let place = Place::new(&edit, directory, name.name())?;
+        if inode.node().origin().is_some() {
+            impure::mark(
+                edit.instance,
+                &edit.writable,
+                &edit.access,
+                directory.node(),
+            )?;
+        }
+        place.put(&Source::Existing(edit.writable.upper(inode.node())?))?;
     }
-    place.put(&Source::Existing(writable.upper(inode.node())?))?;
-    place.changed();
     inode.add_link();
     attr::refresh(inode);
+    attr::refresh(directory);
+    listing::added(directory, name.name(), inode);
     // Whoever comes by the new name has to find what it was copied from.
     name.attach_uncached(inode.into());
     Ok(())
@@ -236,41 +251,25 @@ impl Source<'_> {
 
 /// Where something is to come.
 struct Place<'a> {
-    instance: &'a Instance,
-    writable: &'a Writable<'a>,
-    access: &'a WriteAccess<'a>,
+    edit: &'a Edit<'a>,
     dir: &'a Inode<Overlay>,
     upper_dir: &'a Dentry<AnyFs>,
     name: &'a [u8],
 }
 
 impl<'a> Place<'a> {
-    fn of(
-        name: &NewName<'a, Overlay>,
-        instance: &'a Instance,
-        writable: &'a Writable<'a>,
-        access: &'a WriteAccess<'a>,
-    ) -> Result<Self> {
-        let dir = name.directory().inode().ok_or(ESTALE)?;
+    fn new(edit: &'a Edit<'a>, dir: &'a Inode<Overlay>, name: &'a [u8]) -> Result<Self> {
         Ok(Self {
-            instance,
-            writable,
-            access,
+            edit,
             dir,
-            upper_dir: writable.upper(dir.node())?,
-            name: name.name(),
+            upper_dir: edit.writable.upper(dir.node())?,
+            name,
         })
-    }
-
-    /// Says that there is a new name in the directory.
-    fn changed(&self) {
-        attr::refresh(self.dir);
-        self.dir.node().changed();
     }
 
     /// Puts `source` there, and returns what is there then.
     fn put(&self, source: &Source<'_>) -> Result<ARef<Dentry<AnyFs>>> {
-        match self.access.start_creating(self.upper_dir, self.name)? {
+        match self.edit.access.start_creating(self.upper_dir, self.name)? {
             Name::Free(name) => self.put_to_free(name, source),
             Name::Taken(taken) => {
                 let taken = taken.keep();
@@ -282,15 +281,20 @@ impl<'a> Place<'a> {
     /// Puts `source` to a name that upper does not have. (C: `ovl_create_upper`.)
     fn put_to_free(&self, name: FreeName<'_>, source: &Source<'_>) -> Result<ARef<Dentry<AnyFs>>> {
         let made = source.put(name)?;
-        let made = self.access.keep_cached(self.upper_dir, self.name, made)?;
+        let made = self
+            .edit
+            .access
+            .keep_cached(self.upper_dir, self.name, made)?;
         if source.is_directory() {
             if let Err(error) = self.check_case(&made) {
-                remove(self.access, self.upper_dir, &made);
+                self.edit.clean_up(self.upper_dir, &made);
                 return Err(error);
             }
             // Nothing is below it. To say so spares later lookups, no more, so that it may fail; and
             // where lower layers may be changed between mounts, something could come to be below it.
-            if self.dir.node().has_several() && !self.instance.options().allow_offline_changes() {
+            if self.dir.node().has_several()
+                && !self.edit.instance.options().allow_offline_changes()
+            {
                 let _ = self.set_opaque(&made);
             }
         }
@@ -299,7 +303,7 @@ impl<'a> Place<'a> {
 
     /// Puts `source` in the place of `found`, which has to be a whiteout. (C: `ovl_create_over_whiteout`.)
     fn put_over(&self, found: &Dentry<AnyFs>, source: &Source<'_>) -> Result<ARef<Dentry<AnyFs>>> {
-        if !xattr::is_whiteout(&self.path(found), self.instance.namespace()) {
+        if !self.edit.is_whiteout(found) {
             // The overlay did not have the name, so it has come to upper by another way.
             return Err(ESTALE);
         }
@@ -325,15 +329,14 @@ impl<'a> Place<'a> {
 
     /// Puts `source` to a name in the work directory. (C: `ovl_create_temp`.)
     fn temporary(&self, source: &Source<'_>) -> Result<Temporary<'_>> {
-        let (access, work) = (self.access, self.writable.work);
+        let (access, work) = (&self.edit.access, self.edit.work());
         let name = TempName::next();
         match access.start_creating(work, name.as_bytes())? {
             Name::Free(free) => {
                 let made = source.put(free)?;
                 let dentry = access.keep_cached(work, name.as_bytes(), made)?;
                 Ok(Temporary {
-                    access,
-                    work,
+                    edit: self.edit,
                     dentry,
                     remains: true,
                 })
@@ -348,13 +351,13 @@ impl<'a> Place<'a> {
         let inode = new.inode().ok_or(EIO)?;
         let is_symlink = matches!(kind, NewKind::Symlink(_));
         if !is_symlink && inode.mode_bits() != u32::from(inherited.mode) {
-            self.access.set_permissions(new, inherited.mode)?;
+            self.edit.access.set_permissions(new, inherited.mode)?;
         }
         if let Some(acl) = &inherited.access {
-            self.access.set_acl(new, AclKind::Access, Some(acl))?;
+            self.edit.access.set_acl(new, AclKind::Access, Some(acl))?;
         }
         if let Some(acl) = &inherited.default {
-            self.access.set_acl(new, AclKind::Default, Some(acl))?;
+            self.edit.access.set_acl(new, AclKind::Default, Some(acl))?;
         }
         Ok(())
     }
@@ -365,34 +368,22 @@ impl<'a> Place<'a> {
     ///
     /// `EIO` if upper's filesystem has no attributes.
     fn set_opaque(&self, dir: &Dentry<AnyFs>) -> Result {
-        if !self.writable.abilities.xattrs {
-            return Err(EIO);
-        }
-        let name = Xattr::Opaque.name(self.instance.namespace());
-        match self.access.set_xattr(dir, name, b"y") {
-            Err(error) if error == EOPNOTSUPP => Err(EIO),
-            result => result,
-        }
+        self.edit.mark(dir, Xattr::Opaque, b"y", EIO)
     }
 
     /// Checks that case counts in a new directory as it does in all others.
     fn check_case(&self, dir: &Dentry<AnyFs>) -> Result {
-        if Case::of(dir) == self.instance.case() {
+        if Case::of(dir) == self.edit.instance.case() {
             return Ok(());
         }
         pr_debug!("a new directory inherits another way how case counts\n");
         Err(EINVAL)
     }
-
-    fn path<'b>(&'b self, dentry: &'b Dentry<AnyFs>) -> PathRef<'b> {
-        self.writable.layer.path(dentry)
-    }
 }
 
 /// An object in the work directory, which is removed unless it is installed.
 struct Temporary<'a> {
-    access: &'a WriteAccess<'a>,
-    work: &'a Dentry<AnyFs>,
+    edit: &'a Edit<'a>,
     dentry: ARef<Dentry<AnyFs>>,
     remains: bool,
 }
@@ -411,12 +402,14 @@ impl Temporary<'_> {
         } else {
             RenameFlags::REPLACE
         };
-        self.access
-            .start_renaming_to(self.work, &self.dentry, to, whiteout, flags)?
+        let work = self.edit.work();
+        self.edit
+            .access
+            .start_renaming_to(work, &self.dentry, to, whiteout, flags)?
             .rename()?;
         self.remains = false;
         if source.is_directory() {
-            remove(self.access, self.work, whiteout);
+            self.edit.clean_up(work, whiteout);
         }
         Ok(self.dentry.clone())
     }
@@ -425,15 +418,7 @@ impl Temporary<'_> {
 impl Drop for Temporary<'_> {
     fn drop(&mut self) {
         if self.remains {
-            remove(self.access, self.work, &self.dentry);
+            self.edit.clean_up(self.edit.work(), &self.dentry);
         }
-    }
-}
-
-/// Removes what is not needed, or could not be made use of. (C: `ovl_cleanup`.)
-fn remove(access: &WriteAccess<'_>, dir: &Dentry<AnyFs>, child: &Dentry<AnyFs>) {
-    let removing = access.start_removing(dir, child);
-    if let Err(error) = removing.and_then(|removing| removing.remove()) {
-        pr_err!("failed to clean up in upper or its work directory ({error:?})\n");
     }
 }

@@ -41,7 +41,8 @@ use kernel::{
 use super::{
     cache::{
         ListingCache,
-        Place, //
+        Place,
+        Snapshot, //
     },
     fs::{
         Instance,
@@ -283,10 +284,20 @@ impl Node {
         });
     }
 
-    /// Says that a name in the directory has come, gone, or stands for something else. A listing that
-    /// somebody reads stays as it is; the next one is made anew.
+    /// Says that a name in the directory has come, gone, or stands for something else, and lets `patch` tell
+    /// the listing, if there is one. One that somebody reads stays as it is; who comes next sees another.
     ///
-    /// The directory is locked, so that nobody makes a listing meanwhile.
+    /// The directory is locked, so that nobody makes a listing meanwhile, and no write access is held.
+    pub(super) fn changed_by(&self, patch: impl FnOnce(&mut Listing) -> Result) {
+        // The lock of the directory orders this.
+        self.version.add(1, Relaxed);
+        if let Some(place) = self.listing.as_ref() {
+            place.patch(patch);
+        }
+    }
+
+    /// As [`Node::changed_by`], if it is not known what the listing should be told. The next one is made
+    /// anew.
     pub(crate) fn changed(&self) {
         // The lock of the directory orders this.
         self.version.add(1, Relaxed);
@@ -407,8 +418,8 @@ impl Node {
     pub(super) fn listing(
         &self,
         instance: &Instance,
-        make: impl FnOnce() -> Result<Arc<Listing>>,
-    ) -> Result<Arc<Listing>> {
+        make: impl FnOnce() -> Result<Listing>,
+    ) -> Result<Snapshot> {
         self.place(instance)?.get(make)
     }
 

@@ -253,3 +253,18 @@ pub(super) fn shown(inode: &Inode<Overlay>) -> Result<u64> {
     fill(inode, &mut stat, StatRequest::NUMBER)?;
     Ok(stat.number())
 }
+
+/// The number that a listing shows for `inode`, which is in upper.
+///
+/// # Errors
+///
+/// What the layer's filesystem says.
+pub(super) fn listed(inode: &Inode<Overlay>) -> Result<u64> {
+    let instance = inode.superblock().data();
+    if instance.numbers().same_device() {
+        return shown(inode);
+    }
+    // Where they cannot agree with what is shown, they are those of the layer.
+    let real = inode.node().real(instance.layers());
+    of_object(&real.ok_or(EIO)?)
+}

@@ -12,11 +12,17 @@ use kernel::{
     prelude::*,
     sync::{
         aref::ARef,
-        Arc, //
+        atomic::{
+            ordering::Relaxed,
+            Atomic, //
+        },
+        new_mutex,
+        Mutex, //
     },
 };
 
 use super::{
+    cache::Snapshot,
     casefold::Case,
     fs::{
         Instance,
@@ -65,6 +71,7 @@ use crate::{
             DirEntry,
             Emitter, //
         },
+        superblock::SuperBlock,
         AnyFs, //
     }, //
 };
@@ -127,17 +134,24 @@ impl Buffers for Charged {
 /// A merged listing.
 pub(crate) type Listing = merge::Listing<Charged>;
 
-/// How an open directory is read.
-pub(crate) enum OpenDir {
-    /// As the directory of the one layer that it stands for.
-    Plain(ARef<LayerFile>),
-    /// By the merged listing, once there is one.
-    Merged(MergedDir),
+/// An open directory.
+#[pin_data]
+pub(crate) struct OpenDir {
+    /// The directory of the one layer that it stood for when it was opened, unless it was merged then.
+    plain: Option<ARef<LayerFile>>,
+    /// Whether it is read by the merged listing.
+    merged: Atomic<bool>,
+    /// What is read, from the first call that reads to the last. Nobody has to wait for the lock: the VFS
+    /// has a lock for the position.
+    #[pin]
+    reading: Mutex<Option<Reading>>,
 }
 
-/// An open directory that is merged.
-pub(crate) struct MergedDir {
-    listing: kernel::sync::SetOnce<Arc<Listing>>,
+/// A merged listing that is being read.
+struct Reading {
+    listing: Snapshot,
+    /// How often the directory had changed.
+    version: u64,
 }
 
 /// Opens the directory.
@@ -145,20 +159,35 @@ pub(crate) struct MergedDir {
 /// # Errors
 ///
 /// `EACCES` and what else the layer's filesystem says.
-pub(crate) fn open(inode: &Inode<Overlay>, file: &File<Overlay>) -> Result<KBox<OpenDir>> {
+pub(crate) fn open(inode: &Inode<Overlay>, file: &File<Overlay>) -> Result<Pin<KBox<OpenDir>>> {
     let instance = inode.superblock().data();
     let node = inode.node();
     let real = node.real(instance.layers()).ok_or(EIO)?;
     // Opened in any case, since that is where the mounter's right to read is checked.
     let flags = file.flags().large_file_only();
     let real = LayerFile::open_to_read(&real, flags, instance.mounter())?;
-    let dir = match node.dir_kind() {
-        DirKind::Plain => OpenDir::Plain(real),
-        DirKind::Merged | DirKind::MergedWithXattrs => OpenDir::Merged(MergedDir {
-            listing: kernel::sync::SetOnce::new(),
-        }),
-    };
-    Ok(KBox::new(dir, GFP_KERNEL)?)
+    let merged = node.dir_kind() != DirKind::Plain;
+    let init = pin_init!(OpenDir {
+        plain: (!merged).then_some(real),
+        merged: Atomic::new(merged),
+        reading <- new_mutex!(None, "rovl::OpenDir::reading"),
+    });
+    KBox::pin_init(init, GFP_KERNEL)
+}
+
+impl OpenDir {
+    /// The directory of a layer, if that is what it is read by.
+    fn plain(&self) -> Option<&LayerFile> {
+        match self.merged.load(Relaxed) {
+            true => None,
+            false => self.plain.as_deref(),
+        }
+    }
+
+    /// The file by which `directory`, of a layer, is open.
+    pub(super) fn file_of(&self, directory: &Dentry<AnyFs>) -> Option<&LayerFile> {
+        self.plain.as_deref().filter(|file| file.is_of(directory))
+    }
 }
 
 /// Emits names from the position on.
@@ -167,9 +196,14 @@ pub(crate) fn open(inode: &Inode<Overlay>, file: &File<Overlay>) -> Result<KBox<
 ///
 /// What the layers' filesystems say.
 pub(crate) fn iterate(file: &File<Overlay>, dir: &OpenDir, emitter: &mut Emitter<'_>) -> Result {
-    match dir {
-        OpenDir::Plain(real) => emit_plain(file, real, emitter),
-        OpenDir::Merged(merged) => merged.emit(file, emitter),
+    // What was one directory when it was opened may have been copied up since. Who is in the middle of it
+    // goes on, as positions in it mean nothing elsewhere. (C: `ovl_dir_reset`.)
+    if emitter.position() == 0 && file.inode().node().dir_kind() != DirKind::Plain {
+        dir.merged.store(true, Relaxed);
+    }
+    match dir.plain() {
+        Some(real) => emit_plain(file, real, emitter),
+        None => emit_merged(file, dir, emitter),
     }
 }
 
@@ -206,13 +240,11 @@ pub(crate) fn llseek(
     offset: i64,
     whence: Whence,
 ) -> Result<i64> {
-    let position = match (dir, whence) {
-        (OpenDir::Plain(real), _) => real.seek(file.position(), offset, whence)?,
-        (OpenDir::Merged(_), Whence::Start) => offset,
-        (OpenDir::Merged(_), Whence::Current) => {
-            file.position().checked_add(offset).ok_or(EINVAL)?
-        }
-        (OpenDir::Merged(_), Whence::Other(_)) => return Err(EINVAL),
+    let position = match (dir.plain(), whence) {
+        (Some(real), _) => real.seek(file.position(), offset, whence)?,
+        (None, Whence::Start) => offset,
+        (None, Whence::Current) => file.position().checked_add(offset).ok_or(EINVAL)?,
+        (None, Whence::Other(_)) => return Err(EINVAL),
     };
     if position < 0 {
         return Err(EINVAL);
@@ -221,40 +253,41 @@ pub(crate) fn llseek(
     Ok(position)
 }
 
-impl MergedDir {
-    /// The listing, which stays the same as long as the directory is open.
-    fn listing(&self, inode: &Inode<Overlay>) -> Result<Arc<Listing>> {
-        if let Some(listing) = self.listing.as_ref() {
-            return Ok(listing.clone());
-        }
-        let instance = inode.superblock().data();
-        let node = inode.node();
-        let listing = node.listing(instance, || make_listing(instance, node))?;
-        self.listing.populate(listing.clone());
-        Ok(listing)
-    }
+/// Emits the names of a merged directory. Its listing stays the same until it is read from the start again.
+fn emit_merged(file: &File<Overlay>, dir: &OpenDir, emitter: &mut Emitter<'_>) -> Result {
+    let inode = file.inode();
+    let (instance, node) = (inode.superblock().data(), inode.node());
+    let begun = dir.reading.lock().take();
+    let reading = match begun {
+        Some(begun) if emitter.position() != 0 || begun.version == node.version() => begun,
+        _ => Reading {
+            version: node.version(),
+            listing: node.listing(instance, || make_listing(instance, node))?,
+        },
+    };
+    let result = emit_listing(file, &reading.listing, emitter);
+    *dir.reading.lock() = Some(reading);
+    result
+}
 
-    fn emit(&self, file: &File<Overlay>, emitter: &mut Emitter<'_>) -> Result {
-        let inode = file.inode();
-        let listing = self.listing(inode)?;
-        let start = usize::try_from(emitter.position())?;
-        for (position, entry) in listing.entries_from(start) {
-            emitter.set_position(i64::try_from(position)?);
-            if entry.state != State::Shown {
-                continue;
-            }
-            let entry = DirEntry {
-                name: entry.name,
-                ino: number(file, &entry)?,
-                d_type: entry.d_type,
-            };
-            if !emitter.emit(&entry) {
-                return Ok(());
-            }
+fn emit_listing(file: &File<Overlay>, listing: &Listing, emitter: &mut Emitter<'_>) -> Result {
+    let start = usize::try_from(emitter.position())?;
+    for (position, entry) in listing.entries_from(start) {
+        emitter.set_position(i64::try_from(position)?);
+        if entry.state != State::Shown {
+            continue;
         }
-        emitter.set_position(i64::try_from(listing.len().max(start))?);
-        Ok(())
+        let entry = DirEntry {
+            name: entry.name,
+            ino: number(file, &entry)?,
+            d_type: entry.d_type,
+        };
+        if !emitter.emit(&entry) {
+            return Ok(());
+        }
     }
+    emitter.set_position(i64::try_from(listing.len().max(start))?);
+    Ok(())
 }
 
 /// The number to list for the entry.
@@ -270,10 +303,10 @@ fn number(file: &File<Overlay>, entry: &Entry<'_>) -> Result<u64> {
 }
 
 /// Reads and merges all layers of the directory, and finds out what the layers' listings do not tell.
-fn make_listing(instance: &Instance, node: &Node) -> Result<Arc<Listing>> {
+fn make_listing(instance: &Instance, node: &Node) -> Result<Listing> {
     let mut listing = merge(instance, node)?;
     resolve(instance, node, &mut listing)?;
-    Ok(Arc::new(listing, GFP_KERNEL_ACCOUNT)?)
+    Ok(listing)
 }
 
 /// Reads and merges all layers of the directory.
@@ -373,6 +406,21 @@ fn is_hidden_by_xattr(instance: &Instance, node: &Node, entry: &Entry<'_>) -> Re
     Ok(object.is_none_or(|object| xattr::is_whiteout(&layer.path(&object), namespace)))
 }
 
+/// By what a name is found, on a layer in the filesystem `sb`. There has to be `room` for the NUL with which
+/// the kernel ends what it writes.
+pub(super) fn key<'a>(
+    instance: &Instance,
+    sb: &SuperBlock<AnyFs>,
+    name: &'a [u8],
+    room: &'a mut [u8; NAME_MAX + 1],
+) -> &'a [u8] {
+    let folds = instance.case() == Case::Folded && !matches!(name, b"." | b"..");
+    match folds {
+        true => sb.fold_case(name, room).unwrap_or(name),
+        false => name,
+    }
+}
+
 /// Reads the directory of one layer.
 fn read_layer(
     instance: &Instance,
@@ -383,14 +431,9 @@ fn read_layer(
     let path = layer.path(directory);
     let real = LayerFile::open_to_read(&path, OpenFlags::LARGE_FILE, instance.mounter())?;
     let sb = layer.mount().superblock();
-    // The kernel ends what it writes with a NUL.
-    let mut folded = [0; NAME_MAX + 1];
+    let mut room = [0; NAME_MAX + 1];
     real.for_each_entry(&mut |entry: DirEntry<'_>| {
-        let folds = instance.case() == Case::Folded && !matches!(entry.name, b"." | b"..");
-        let key = match folds {
-            true => sb.fold_case(entry.name, &mut folded).unwrap_or(entry.name),
-            false => entry.name,
-        };
+        let key = key(instance, sb, entry.name, &mut room);
         Ok(merge.add(entry.name, key, entry.ino, entry.d_type)?)
     })?;
     merge.check_whiteouts(|name| {

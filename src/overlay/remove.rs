@@ -21,6 +21,7 @@ use super::{
         is_pure_upper,
         Leftovers, //
     },
+    listing,
     temp::TempName,
     whiteout, //
 };
@@ -98,14 +99,16 @@ fn remove(name: &LockedName<'_, Overlay>, trace: Trace, leftovers: &Leftovers) -
     let inode = name.inode().ok_or(ENOENT)?;
     let directory = name.directory()?;
     let _names = inode.node().lock_interruptible()?;
-    let edit = Edit::begin(inode.superblock().data())?;
-    let upper = edit.writable.upper(directory.node())?;
-    match trace {
-        Trace::Nothing => remove_upper(&edit, upper, name, leftovers)?,
-        Trace::Whiteout => cover(&edit, upper, name, leftovers)?,
+    {
+        let edit = Edit::begin(inode.superblock().data())?;
+        let upper = edit.writable.upper(directory.node())?;
+        match trace {
+            Trace::Nothing => remove_upper(&edit, upper, name, leftovers)?,
+            Trace::Whiteout => cover(&edit, upper, name, leftovers)?,
+        }
     }
     attr::refresh(directory);
-    directory.node().changed();
+    listing::removed(directory, name.name());
     Ok(())
 }
 

@@ -26,6 +26,7 @@ use super::{
         is_pure_upper,
         Leftovers, //
     },
+    listing,
     node::Node,
     whiteout,
     xattr, //
@@ -93,7 +94,9 @@ pub(crate) fn rename(
         mode,
         leaves_whiteout,
     };
-    rename.run(&leftovers)
+    rename.run(&leftovers)?;
+    rename.finish();
+    Ok(())
 }
 
 /// Checks that all of the object can be moved, since all of it will be in upper. (C: `ovl_can_move`.)
@@ -175,7 +178,6 @@ impl Rename<'_> {
             let place = self.source.place(&self.edit)?;
             self.edit.clean_up(place.dir, &whiteout);
         }
-        self.finish();
         Ok(())
     }
 
@@ -275,8 +277,10 @@ impl Rename<'_> {
         self.edit.mark(upper, Xattr::Opaque, b"y", EXDEV)
     }
 
-    /// Lets the overlay's own inodes follow.
-    fn finish(&self) {
+    /// Lets the overlay's own inodes follow, and the listings.
+    fn finish(self) {
+        // The locks of listings come before it.
+        drop(self.edit);
         match (self.mode, self.target.inode) {
             (RenameMode::Replace, Some(inode)) if inode.is_directory() => {
                 self.target.name.forget_directory();
@@ -286,8 +290,14 @@ impl Rename<'_> {
         }
         for directory in [self.source.directory, self.target.directory] {
             attr::refresh(directory);
-            directory.node().changed();
         }
+        let (from, to) = (self.source.directory, self.target.directory);
+        let (old, new) = (self.source.name.name(), self.target.name.name());
+        match (self.mode, self.target.inode) {
+            (RenameMode::Exchange, Some(inode)) => listing::added(from, old, inode),
+            _ => listing::removed(from, old),
+        }
+        listing::added(to, new, self.inode);
         attr::refresh(self.inode);
         if let Some(inode) = self.target.inode {
             if inode.node().upper().is_some() {

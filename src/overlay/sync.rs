@@ -114,9 +114,8 @@ pub(crate) fn directory(file: &File<Overlay>, dir: &OpenDir, range: SyncRange) -
         return Ok(());
     };
     let _creds = instance.as_mounter();
-    match dir {
-        OpenDir::Plain(real) if real.is_of(upper) => return real.sync(range),
-        _ => (),
+    if let Some(real) = dir.file_of(upper) {
+        return real.sync(range);
     }
     // A merged directory keeps no file of its layers open, and what was copied up since it was opened has
     // only that of the lower one; to sync one is rare.

@@ -146,6 +146,12 @@ impl<F> Inode<F> {
         FileType::from_mode(self.mode())
     }
 
+    /// Its type as directories list it (`DT_*`).
+    pub(crate) fn d_type(&self) -> u8 {
+        // CAST: Four bits remain (C: `S_DT`).
+        (self.mode() >> 12) as u8 & 0xf
+    }
+
     /// Whether it is a directory.
     #[inline]
     pub(crate) fn is_directory(&self) -> bool {

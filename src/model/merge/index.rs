@@ -51,6 +51,22 @@ impl<B: Buffers> Index<B> {
         self.slots.as_slice().is_empty()
     }
 
+    /// Returns a copy.
+    pub(super) fn copied(&self) -> Result<Self, Full> {
+        let mut slots: B::Of<u32> = Default::default();
+        slots.extend(self.slots.as_slice())?;
+        // INVARIANT: As of the one that is copied.
+        Ok(Self {
+            slots,
+            used: self.used,
+        })
+    }
+
+    /// Returns how much memory the table takes, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        core::mem::size_of_val(self.slots.as_slice())
+    }
+
     /// Returns the position of the record whose name has this key.
     pub(super) fn find(
         &self,

@@ -3,9 +3,9 @@
 //! A merged listing that can be read by position and patched in place (R3).
 //!
 //! A name that goes leaves its position vacant and a new one gets a position at the end, so
-//! positions in the hands of open directories stay good. Who reads while others patch notes
-//! [`Listing::len`] when it starts and stops there, or else a program that renames what it lists
-//! would never come to an end.
+//! positions that were given out stay good. What an open directory lists does not change at all
+//! while it is read, or else a program that renames what it lists would never come to an end: the
+//! caller patches a copy ([`Listing::copied`]) while somebody reads.
 
 #![forbid(unsafe_code)]
 
@@ -117,10 +117,26 @@ impl<B: Buffers> Listing<B> {
         }
     }
 
-    /// Returns how much memory the names and entries take, in bytes.
+    /// Returns how much memory it takes, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         let records = self.len().saturating_mul(core::mem::size_of::<Record>());
-        records.saturating_add(self.names.bytes())
+        records
+            .saturating_add(self.names.bytes())
+            .saturating_add(self.index.bytes())
+    }
+
+    /// Returns a copy with the same positions, for when somebody else goes on with this one.
+    pub(crate) fn copied(&self) -> Result<Self, Full> {
+        let mut records: B::Of<Record> = Default::default();
+        records.extend(self.records.as_slice())?;
+        // INVARIANT: The records and the index are those of the one that is copied.
+        Ok(Self {
+            seed: self.seed,
+            names: self.names.copied()?,
+            records,
+            index: self.index.copied()?,
+            gone: self.gone,
+        })
     }
 
     /// Makes room for one more name, whose length, and that of its key if it is another, are `len` bytes

@@ -112,6 +112,13 @@ impl<B: Buffers> Names<B> {
         self.bytes.as_slice().len()
     }
 
+    /// Returns a copy, in which all names have the same places.
+    pub(super) fn copied(&self) -> Result<Self, Full> {
+        let mut copy = Self::default();
+        copy.bytes.extend(self.bytes.as_slice())?;
+        Ok(copy)
+    }
+
     /// Adds a name with the key that it is found by: names with equal keys are the same name.
     pub(super) fn add(&mut self, name: &[u8], key: &[u8]) -> Result<Name, Full> {
         let stored_key = if key == name { &[] } else { key };

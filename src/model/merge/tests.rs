@@ -251,6 +251,8 @@ enum Patch {
     Insert(usize, u64),
     Remove(usize),
     Compact,
+    /// Goes on with a copy.
+    Copy,
 }
 
 fn patch(names: usize) -> impl Strategy<Value = Patch> {
@@ -258,6 +260,7 @@ fn patch(names: usize) -> impl Strategy<Value = Patch> {
         4 => (0..names, any::<u64>()).prop_map(|(name, ino)| Patch::Insert(name, ino)),
         4 => (0..names).prop_map(Patch::Remove),
         1 => Just(Patch::Compact),
+        1 => Just(Patch::Copy),
     ]
 }
 
@@ -368,6 +371,7 @@ proptest! {
         patches in prop::collection::vec(patch(80), 0..120),
     ) {
         let mut listing = merged(&layers, false).unwrap();
+        let mut originals = vec![];
         let mut map: BTreeMap<String, u64> =
             outcome(&listing).into_iter().map(|merged| (merged.0, merged.2)).collect();
 
@@ -394,6 +398,12 @@ proptest! {
                     prop_assert_eq!((listing.gone(), listing.len()), (0, map.len()));
                     continue;
                 }
+                Patch::Copy => {
+                    let copy = listing.copied().unwrap();
+                    prop_assert_eq!((copy.len(), copy.bytes()), (listing.len(), listing.bytes()));
+                    let original = core::mem::replace(&mut listing, copy);
+                    originals.push((outcome(&original), original));
+                }
             }
             // Positions in use stay where they are.
             for (name, at) in places {
@@ -405,6 +415,9 @@ proptest! {
         let left: BTreeMap<_, _> =
             outcome(&listing).into_iter().map(|merged| (merged.0, merged.2)).collect();
         prop_assert_eq!(left, map);
+        for (before, original) in originals {
+            prop_assert_eq!(outcome(&original), before);
+        }
     }
 
     #[test]

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What a change of names does to the listing of their directory, if one is kept.
+//!
+//! It is patched, since to read a directory of many names again would cost far more than the change did.
+//! What cannot be patched is forgotten, and read again when it is wanted.
+
+#![forbid(unsafe_code)]
+
+use kernel::prelude::*;
+
+use super::{
+    fs::Overlay,
+    number,
+    readdir::{
+        self,
+        Listing, //
+    },
+};
+use crate::{
+    model::names::NAME_MAX,
+    vfs::inode::Inode, //
+};
+
+/// Says that `name` in `directory` stands for `object`, which is in upper, from now on. It may have stood for
+/// something else.
+///
+/// The directory is locked, and no write access is held.
+pub(super) fn added(directory: &Inode<Overlay>, name: &[u8], object: &Inode<Overlay>) {
+    directory.node().changed_by(|listing| {
+        let number = number::listed(object)?;
+        let d_type = object.d_type();
+        with_key(directory, name, |key| {
+            listing.insert(name, key, number, d_type)?;
+            Ok(())
+        })
+    });
+}
+
+/// Says that there is no `name` in `directory` any more.
+///
+/// The directory is locked, and no write access is held.
+pub(super) fn removed(directory: &Inode<Overlay>, name: &[u8]) {
+    directory.node().changed_by(|listing| {
+        with_key(directory, name, |key| {
+            // Where one name goes, more may follow, so that it pays to find them quickly.
+            listing.reserve(0)?;
+            listing.remove(key);
+            Ok(())
+        })?;
+        tidy(listing)
+    });
+}
+
+/// Calls `work` with what `name` is found by.
+fn with_key(directory: &Inode<Overlay>, name: &[u8], work: impl FnOnce(&[u8]) -> Result) -> Result {
+    let instance = directory.superblock().data();
+    let layer = instance.layers().upper().ok_or(EROFS)?;
+    let mut room = [0; NAME_MAX + 1];
+    let sb = layer.mount().superblock();
+    work(readdir::key(instance, sb, name, &mut room))
+}
+
+/// Gives the memory of names that are gone back, once it is more than that of the others. As many have gone
+/// since the last time as are now left, so that they pay for it.
+fn tidy(listing: &mut Listing) -> Result {
+    if listing.gone() > listing.len() / 2 {
+        *listing = listing.compacted()?;
+    }
+    Ok(())
+}
