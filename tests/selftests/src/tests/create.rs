@@ -39,7 +39,6 @@ pub const TESTS: &[Test] = &[
     Test::new("create_inherits_group", "D1 D2", inherits_group),
     Test::new("create_as_user", "D1 D2 F22", as_user).on_disks_too(),
     Test::new("create_as_user_needs_rights", "F15", needs_rights),
-    Test::new("create_is_listed_at_once", "D1 R3", listed_at_once),
     Test::new("create_taken_name", "D1 D3", taken_name),
     Test::new("create_changed_upper_is_stale", "D1 D2 F26", changed_upper),
     Test::new(
@@ -51,13 +50,14 @@ pub const TESTS: &[Test] = &[
     Test::new("create_long_names", "D1", long_names),
     Test::new("create_opaque_directories", "X1 D1", opaque_directories),
     Test::new("create_leaves_work_empty", "D2 W1", leaves_work_empty),
+    Test::new("create_in_lower_directories", "D1 C1", in_lower_directories).on_disks_too(),
 ];
 
 /// An object of each type, made by this name.
 const TYPES: [&str; 7] = ["file", "dir", "symlink", "fifo", "socket", "char", "block"];
 
 /// Makes the object of the type that the name `stem` is of.
-fn make(stem: &str, path: impl AsRef<Path>, mode: u32) -> rustix::io::Result<()> {
+pub(super) fn make(stem: &str, path: impl AsRef<Path>, mode: u32) -> rustix::io::Result<()> {
     let path = path.as_ref();
     let bits = Mode::from_raw_mode(mode);
     let node = |kind, major, minor| {
@@ -374,24 +374,6 @@ fn needs_rights(fx: &Fixture) -> Result {
     lists(upper.path(), &["closed"])
 }
 
-fn listed_at_once(fx: &Fixture) -> Result {
-    let (upper, lower) = (fx.layer("upper")?, fx.layer("lower")?);
-    upper.dir("merged")?.dir("pure")?.whiteout("merged/gone")?;
-    lower
-        .dir("merged")?
-        .file("merged/low", "")?
-        .file("merged/gone", "")?;
-    let ov = fx.upper(&upper, &[&lower])?;
-    lists(ov.join("merged"), &["low"])?;
-    lists::<&str>(ov.join("pure"), &[])?;
-    make("file", ov.join("merged/new"), 0o600)?;
-    lists(ov.join("merged"), &["low", "new"])?;
-    make("dir", ov.join("merged/gone"), 0o700)?;
-    lists(ov.join("merged"), &["gone", "low", "new"])?;
-    make("symlink", ov.join("pure/new"), 0)?;
-    lists(ov.join("pure"), &["new"])
-}
-
 fn taken_name(fx: &Fixture) -> Result {
     let (upper, lower) = (fx.layer("upper")?, fx.layer("lower")?);
     upper.file("upper-file", "")?.dir("upper-dir")?;
@@ -535,4 +517,25 @@ fn leaves_work_empty(fx: &Fixture) -> Result {
         make_all(&path.join(dir))?;
     }
     lists(work.join("work"), &[] as &[&str])
+}
+
+fn in_lower_directories(fx: &Fixture) -> Result {
+    let (upper, lower) = (fx.layer("upper")?, fx.layer("lower")?);
+    lower
+        .dir("a/b/c")?
+        .file("a/b/c/old", "lower")?
+        .chmod("a/b", 0o751)?;
+    let ov = fx.upper(&upper, &[&lower])?;
+    let dir = ov.join("a/b/c");
+    lists(&dir, &["old"])?;
+    let before = sys::stat(&dir)?.st_ino;
+    make("file", dir.join("new"), 0o600)?;
+    lists(&dir, &["new", "old"])?;
+    content(dir.join("old"), "lower")?;
+    check::equal("number", sys::stat(&dir)?.st_ino, before)?;
+    check::equal("mode", mode(upper.join("a/b"))?, 0o751)?;
+    lists(upper.join("a/b/c"), &["new"])?;
+    make("dir", ov.join("a/new"), 0o755)?;
+    lists(ov.join("a"), &["b", "new"])?;
+    lists(lower.join("a"), &["b"])
 }

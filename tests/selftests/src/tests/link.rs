@@ -7,6 +7,7 @@ use std::os::fd::AsRawFd;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use rustix::fs::lgetxattr;
 use rustix::fs::linkat;
 use rustix::fs::AtFlags;
 use rustix::fs::Mode;
@@ -35,7 +36,12 @@ pub const TESTS: &[Test] = &[
     Test::new("tmpfile_exclusive_gets_none", "D6", tmpfile_exclusive),
     Test::new("tmpfile_as_user", "D6 F22", tmpfile_as_user),
     Test::new("tmpfile_over_whiteout", "D6 D2", tmpfile_over_whiteout),
+    Test::new("link_copies_up", "D3 C1 X4 1.10", copies_up).on_disks_too(),
+    Test::new("link_to_lower_link_breaks_it", "C7 D3", breaks_lower_link),
+    Test::new("tmpfile_in_lower_directory", "D6 C1", tmpfile_in_lower),
 ];
+
+const IMPURE: &str = "trusted.overlay.impure";
 
 /// Both names stand for one file.
 #[track_caller]
@@ -234,4 +240,57 @@ fn tmpfile_over_whiteout(fx: &Fixture) -> Result {
     content(ov.join("gone"), "")?;
     same(ov.join("gone"), ov.join("gone"), 1)?;
     lists(ov.path(), &["gone"])
+}
+
+fn copies_up(fx: &Fixture) -> Result {
+    let (upper, lower) = (fx.layer("upper")?, fx.layer("lower")?);
+    upper.dir("pure")?;
+    lower.file("f", "lower data")?.dir("d")?;
+    let ov = fx.upper(&upper, &[&lower])?;
+    let before = sys::lstat(ov.join("f"))?.st_ino;
+    for (n, new) in ["g", "pure/g", "d/g"].into_iter().enumerate() {
+        rustix::fs::link(ov.join("f"), ov.join(new)).context(format_args!("link {new}"))?;
+        same(ov.join("f"), ov.join(new), n as u64 + 2)?;
+        same(upper.join("f"), upper.join(new), n as u64 + 2)?;
+        content(ov.join(new), "lower data")?;
+        check::equal("number", sys::lstat(ov.join(new))?.st_ino, before)?;
+    }
+    for dir in ["pure", "d"] {
+        let mut value = [0; 2];
+        let length = lgetxattr(upper.join(dir), IMPURE, &mut value)
+            .context(format_args!("impure of {dir}"))?;
+        check::equal("value of impure", &value[..length], &b"y"[..])?;
+        for entry in sys::list(ov.join(dir))? {
+            if entry.name == "g" {
+                check::equal("number as listed", entry.ino, before)?;
+            }
+        }
+    }
+    check::equal("links in lower", sys::lstat(lower.join("f"))?.st_nlink, 1)
+}
+
+/// Without an index the other lower names stay what they were.
+fn breaks_lower_link(fx: &Fixture) -> Result {
+    let (upper, lower) = (fx.layer("upper")?, fx.layer("lower")?);
+    lower.file("a", "lower data")?.link("a", "b")?;
+    let ov = fx.upper(&upper, &[&lower])?;
+    check::equal("links before", sys::lstat(ov.join("a"))?.st_nlink, 2)?;
+    rustix::fs::link(ov.join("a"), ov.join("c")).context("link")?;
+    same(ov.join("a"), ov.join("c"), 2)?;
+    content(ov.join("c"), "lower data")?;
+    let (a, b) = (sys::lstat(ov.join("a"))?, sys::lstat(ov.join("b"))?);
+    check::ok(a.st_ino != b.st_ino, "the link is broken")?;
+    check::equal("links of the other", b.st_nlink, 2)?;
+    lists(upper.path(), &["a", "c"])
+}
+
+fn tmpfile_in_lower(fx: &Fixture) -> Result {
+    let (upper, lower) = (fx.layer("upper")?, fx.layer("lower")?);
+    lower.dir("a/b")?.file("a/b/old", "")?;
+    let ov = fx.upper(&upper, &[&lower])?;
+    let file = open_unnamed(&ov.join("a/b"), OFlags::empty()).context("open")?;
+    lists(upper.join("a"), &["b"])?;
+    lists(upper.join("a/b"), &[] as &[&str])?;
+    give_name(&file, &ov.join("a/b/new")).context("give it a name")?;
+    lists(ov.join("a/b"), &["new", "old"])
 }

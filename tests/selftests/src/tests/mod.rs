@@ -18,6 +18,7 @@ mod fileattr_change;
 mod handles;
 mod idmap;
 mod link;
+mod listing;
 mod lookup;
 mod mmap;
 mod module;
@@ -84,6 +85,7 @@ pub const ALL: &[&[Test]] = &[
     path::TESTS,
     create::TESTS,
     link::TESTS,
+    listing::TESTS,
     readonly::TESTS,
     copy_up::TESTS,
     copy_up_data::TESTS,

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Listings of directories in which names come and go.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+use std::time::Instant;
+
+use rustix::io::Errno;
+
+use super::create::make;
+use crate::check;
+use crate::check::Context;
+use crate::check::Result;
+use crate::expect::lists;
+use crate::fixture::Fixture;
+use crate::registry::Test;
+use crate::sys;
+
+pub const TESTS: &[Test] = &[
+    Test::new("listing_shows_new_names", "D1 R3", listed_at_once),
+    Test::new("listing_once_begun_stays", "R3", leaves_open_listing),
+    Test::new("listing_follows_changes", "R3 D1 D4 D5", come_and_go),
+    Test::new("listing_is_patched", "R3 Q14", patches_listing)
+        .rovl_only("overlayfs reads the whole directory again after each change"),
+];
+
+fn listed_at_once(fx: &Fixture) -> Result {
+    let (upper, lower) = (fx.layer("upper")?, fx.layer("lower")?);
+    upper.dir("merged")?.dir("pure")?.whiteout("merged/gone")?;
+    lower
+        .dir("merged")?
+        .file("merged/low", "")?
+        .file("merged/gone", "")?;
+    let ov = fx.upper(&upper, &[&lower])?;
+    lists(ov.join("merged"), &["low"])?;
+    lists::<&str>(ov.join("pure"), &[])?;
+    make("file", ov.join("merged/new"), 0o600)?;
+    lists(ov.join("merged"), &["low", "new"])?;
+    make("dir", ov.join("merged/gone"), 0o700)?;
+    lists(ov.join("merged"), &["gone", "low", "new"])?;
+    make("symlink", ov.join("pure/new"), 0)?;
+    lists(ov.join("pure"), &["new"])
+}
+
+/// Who has begun to list goes on with what there was; from the start there is what there is now.
+fn leaves_open_listing(fx: &Fixture) -> Result {
+    let (upper, lower) = (fx.layer("upper")?, fx.layer("lower")?);
+    for n in 0..20 {
+        upper.file(format!("u{n:02}"), "")?;
+        lower.file(format!("l{n:02}"), "")?;
+    }
+    let ov = fx.upper(&upper, &[&lower])?;
+    let whole = sys::list(ov.path())?;
+    let dir = sys::open_dir(ov.path())?;
+    let mut seen = sys::read_some(&dir, 200)?;
+    check::ok(seen.len() < whole.len(), "not all fits")?;
+    for n in 0..3 {
+        make("file", ov.join(format!("new{n}")), 0o600)?;
+        check::equal(
+            "who opens it",
+            sys::list(ov.path())?.len(),
+            whole.len() + n + 1,
+        )?;
+    }
+    seen.extend(sys::read_entries(&dir, 4096)?);
+    check::equal("the open listing", seen, whole)?;
+    rustix::fs::seek(&dir, rustix::fs::SeekFrom::Start(0))?;
+    let names = sys::read_entries(&dir, 4096)?;
+    check::equal("from the start", names, sys::list(ov.path())?)
+}
+
+/// Names that come and go in any order, in a directory that is listed all the time.
+fn come_and_go(fx: &Fixture) -> Result {
+    let (upper, lower) = (fx.layer("upper")?, fx.layer("lower")?);
+    let mut there = BTreeSet::new();
+    for n in 0..60 {
+        let name = format!("name {n}");
+        match n % 3 {
+            0 => lower.file(&name, "")?,
+            1 => upper.file(&name, "")?,
+            _ => continue,
+        };
+        there.insert(name);
+    }
+    let ov = fx.upper(&upper, &[&lower])?;
+    let mut random = sys::Random::new(4);
+    // Half of the readers stay for a while.
+    let mut open = Vec::new();
+    for round in 0..400 {
+        // More of them go than come, and later the other way round.
+        let makes = random.below(100) < if round < 200 { 30 } else { 70 };
+        let (name, other) = (
+            format!("name {}", random.below(100)),
+            format!("name {}", random.below(100)),
+        );
+        let result = if makes {
+            make("file", ov.join(&name), 0o600)
+        } else if round % 4 == 0 {
+            rustix::fs::rename(ov.join(&name), ov.join(&other))
+        } else {
+            rustix::fs::unlink(ov.join(&name))
+        };
+        match result {
+            Ok(()) if makes => drop(there.insert(name)),
+            Ok(()) => {
+                there.remove(&name);
+                if round % 4 == 0 {
+                    there.insert(other);
+                }
+            }
+            Err(Errno::EXIST) if makes && there.contains(&name) => (),
+            Err(Errno::NOENT) if !makes && !there.contains(&name) => (),
+            Err(error) => return Err(error).context(format_args!("round {round}: {name}")),
+        }
+        if round % 7 == 0 {
+            let dir = sys::open_dir(ov.path())?;
+            let some = sys::read_some(&dir, 100)?;
+            open.push((dir, some.len(), there.len() + 2));
+        }
+        if round % 31 == 0 {
+            for (dir, some, all) in open.drain(..) {
+                let rest = sys::read_entries(dir, 4096)?.len();
+                // Overlayfs leaves some out that are gone, if it has to look them up.
+                check::ok(some + rest <= all, "an open listing gets no new names")?;
+            }
+        }
+        if round % 3 == 0 {
+            let expected: Vec<_> = there.iter().collect();
+            lists(ov.path(), &expected)?;
+        }
+    }
+    for entry in sys::list(ov.path())? {
+        let stat = sys::lstat(ov.join(&entry.name))?;
+        let number = format_args!("number of {:?}", entry.name);
+        if entry.name != ".." {
+            check::equal(number, entry.ino, stat.st_ino)?;
+        }
+    }
+    Ok(())
+}
+
+/// To make a name where many are listed, and to list them again, costs far less than to read the layers.
+fn patches_listing(fx: &Fixture) -> Result {
+    const NAMES: usize = 1000;
+    const ROUNDS: usize = 40;
+
+    let (upper, lower) = (fx.layer("upper")?, fx.layer("lower")?);
+    for dir in ["many", "few"] {
+        upper.dir(dir)?.file(format!("{dir}/upper name"), "")?;
+        lower.dir(dir)?;
+    }
+    for n in 0..NAMES {
+        lower.file(format!("many/lower name {n}"), "")?;
+    }
+    let ov = fx.upper(&upper, &[&lower])?;
+    let (many, few) = (ov.join("many"), ov.join("few"));
+    check::equal("names", sys::list(&few)?.len(), 3)?;
+    let begin = Instant::now();
+    check::equal("names", sys::list(&many)?.len(), NAMES + 3)?;
+    let whole = begin.elapsed();
+
+    let change = |path: &Path, names: usize| -> Result<Duration> {
+        // Each of them stays open, so that what it lists must not change.
+        let mut open = Vec::new();
+        let begin = Instant::now();
+        for n in 0..ROUNDS {
+            make("file", path.join(format!("new {n}")), 0o600)?;
+            let dir = sys::open_dir(path)?;
+            let some = sys::read_some(&dir, 200)?.len();
+            open.push((dir, some));
+        }
+        let spent = begin.elapsed();
+        for (n, (dir, some)) in open.into_iter().enumerate() {
+            let rest = sys::read_entries(dir, 32768)?.len();
+            check::equal("names that are seen", some + rest, names + n + 1)?;
+        }
+        Ok(spent)
+    };
+    let (few, many) = (change(&few, 3)?, change(&many, NAMES + 3)?);
+    check::ok(
+        many < few + whole * ROUNDS as u32 / 3,
+        format_args!("{many:?} instead of {few:?}, and {whole:?} to read them all"),
+    )
+}
