@@ -379,6 +379,18 @@ fn without(fx: &Fixture) -> Result {
 }
 
 /// The users and groups of a list are those that the layer's mount shows.
+/// The same layer, seen through a mount that shows all owners shifted by this.
+pub(super) fn mount_shifted(fx: &Fixture, layer: &Layer, shift: u32) -> Result<Layer> {
+    let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let mount = open_tree(rustix::fs::CWD, layer.path(), clone)?;
+    ShiftedIds::new(shift)?.apply(&mount)?;
+    let place = fx.place("shifted")?;
+    let empty = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    move_mount(&mount, "", rustix::fs::CWD, &place, empty)?;
+    fx.adopt(&place);
+    Layer::create(place)
+}
+
 fn idmapped(fx: &Fixture) -> Result {
     const SHIFT: u32 = 10_000;
     let list = |shift| {
@@ -401,14 +413,7 @@ fn idmapped(fx: &Fixture) -> Result {
         &[Owner(7), user, OwningGroup(0), Mask(5), Others(0)],
     )?;
 
-    let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let mount = open_tree(rustix::fs::CWD, bottom.path(), clone)?;
-    ShiftedIds::new(SHIFT)?.apply(&mount)?;
-    let place = fx.place("shifted")?;
-    let empty = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-    move_mount(&mount, "", rustix::fs::CWD, &place, empty)?;
-    fx.adopt(&place);
-    let ov = fx.lowers(&[&top, &Layer::create(place)?])?;
+    let ov = fx.lowers(&[&top, &mount_shifted(fx, &bottom, SHIFT)?])?;
 
     let shifted = Ok(bytes(&list(SHIFT)));
     check::equal("shifted", get(ov.join("f"), ACCESS), shifted)?;

@@ -26,6 +26,7 @@ use crate::layer::Layer;
 use crate::registry::Test;
 use crate::sys;
 use crate::tests::acl::bytes;
+use crate::tests::acl::mount_shifted;
 use crate::tests::acl::Entry;
 use crate::tests::acl::ACCESS;
 use crate::tests::acl::DEFAULT;
@@ -43,6 +44,8 @@ pub const TESTS: &[Test] = &[
     Test::new("copy_up_breaks_hard_links", "C7 1.10", hard_links).on_disks_too(),
     Test::new("copy_up_for_a_user", "C1 C5 F22", for_user),
     Test::new("copy_up_when_upper_has_the_name", "C3", name_taken),
+    Test::new("copy_up_between_idmaps", "C5 F21", idmapped),
+    Test::new("copy_up_from_an_overlay", "C4 C5", from_overlay),
     Test::new("copy_up_and_mount_again", "C5 X3 L3", mount_again).on_disks_too(),
 ];
 
@@ -444,4 +447,56 @@ fn mount_again(fx: &Fixture) -> Result {
     fx.unmount(ov.path())?;
     let ov = fx.mount(&options)?;
     check::equal("mounted again", &numbers(ov.path())?, &before)
+}
+
+/// Owners are those that the layers' mounts show.
+fn idmapped(fx: &Fixture) -> Result {
+    const SHIFT: u32 = 10_000;
+
+    let (upper, lower) = (fx.layer("upper")?, fx.layer("lower")?);
+    lower.dir("d")?.file("d/f", "data")?;
+    lower.chown("d/f", 5, 6)?.chown("d", 7, 8)?;
+    let list = |shift| {
+        bytes(&[
+            Entry::Owner(6),
+            Entry::User(1234 + shift, 4),
+            Entry::OwningGroup(0),
+            Entry::Mask(4),
+            Entry::Others(0),
+        ])
+    };
+    lower.xattr("d/f", ACCESS, &list(0))?;
+    let ov = fx.upper(&upper, &[&mount_shifted(fx, &lower, SHIFT)?])?;
+    copy(ov.join("d/f"))?;
+    for (name, owner) in [("d/f", (5, 6)), ("d", (7, 8))] {
+        let owner = (owner.0 + SHIFT, owner.1 + SHIFT);
+        let (copied, shown) = (
+            fs::metadata(upper.join(name))?,
+            fs::metadata(ov.join(name))?,
+        );
+        check::equal("owner of the copy", (copied.uid(), copied.gid()), owner)?;
+        check::equal("owner", (shown.uid(), shown.gid()), owner)?;
+    }
+    let found = xattr(upper.join("d/f"), ACCESS)?;
+    check::equal("list of the copy", found, Some(list(SHIFT)))?;
+    let found = xattr(lower.join("d/f"), ACCESS)?;
+    check::equal("list of the original", found, Some(list(0)))
+}
+
+/// The lower layer is an overlay itself, in which files are copied up meanwhile.
+fn from_overlay(fx: &Fixture) -> Result {
+    let (inner_upper, bottom) = (fx.layer("inner-upper")?, fx.layer("bottom")?);
+    bottom.dir("d")?.file("d/f", "data")?.file("d/g", "data")?;
+    let inner = fx.upper(&inner_upper, &[&bottom])?;
+    let middle = Layer::create(inner.path().to_owned())?;
+    let upper = fx.layer("upper")?;
+    let ov = fx.upper(&upper, &[&middle])?;
+    copy(ov.join("d/f"))?;
+    content(ov.join("d/f"), "data")?;
+    lists::<&str>(inner_upper.path(), &[])?;
+    copy(inner.join("d/g"))?;
+    copy(ov.join("d/g"))?;
+    content(ov.join("d/g"), "data")?;
+    lists(upper.join("d"), &["f", "g"])?;
+    lists(inner_upper.join("d"), &["g"])
 }

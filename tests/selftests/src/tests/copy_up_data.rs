@@ -180,7 +180,7 @@ fn running(fx: &Fixture) -> Result {
 }
 
 /// Whether data of the file is still to be given a place on the disk.
-fn is_delayed(path: impl AsRef<Path>) -> Result<bool> {
+pub(super) fn is_delayed(path: impl AsRef<Path>) -> Result<bool> {
     const DELAYED: u32 = 0x4;
 
     let extents = rawsys::fiemap(sys::open_read(path)?, false)?;

@@ -47,6 +47,7 @@ mod stale;
 mod stat;
 mod statfs;
 mod symlink;
+mod sync;
 mod times;
 mod truncate;
 mod umount;
@@ -90,6 +91,7 @@ pub const ALL: &[&[Test]] = &[
     copy_up::TESTS,
     copy_up_data::TESTS,
     copy_up_fails::TESTS,
+    sync::TESTS,
     remove::TESTS,
     rename::TESTS,
     rename_dirs::TESTS,

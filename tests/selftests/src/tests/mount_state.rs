@@ -81,13 +81,13 @@ fn busybox(arguments: &[&str]) -> Result<()> {
 }
 
 /// A block device that takes no more data than is left in a small tmpfs.
-struct SmallDisk {
+pub(super) struct SmallDisk {
     device: String,
     image: PathBuf,
 }
 
 impl SmallDisk {
-    fn new(fx: &Fixture) -> Result<Self> {
+    pub(super) fn new(fx: &Fixture) -> Result<Self> {
         let place = fx.place("small")?;
         mount("tmpfs", &place, "tmpfs", MountFlags::empty(), c"size=4m").context("mount tmpfs")?;
         fx.adopt(&place);
@@ -98,6 +98,10 @@ impl SmallDisk {
         let device = "/dev/loop7".to_owned();
         busybox(&["losetup", &device, &image_text])?;
         Ok(SmallDisk { device, image })
+    }
+
+    pub(super) fn device(&self) -> &str {
+        &self.device
     }
 }
 
