@@ -108,9 +108,9 @@ impl Plan<'_> {
     ///
     /// `ENOSPC`, `EDQUOT`, `EPERM` and what else upper's filesystem and security modules say.
     pub(super) fn prepare(&self) -> Result<Temporary<'_>> {
-        {
+        let node = self.directory.node();
+        if !node.is_impure() {
             let access = self.writable.access()?;
-            let node = self.directory.node();
             impure::mark(self.instance, &self.writable, &access, node)?;
         }
         // Security modules may want the copy to be made by somebody else than the mounter.
