@@ -13,6 +13,7 @@ mod check;
 mod disk;
 mod expect;
 mod fixture;
+mod fuse;
 mod helper;
 mod kmod;
 mod ktap;

@@ -7,6 +7,8 @@
 
 use std::os::fd::AsFd;
 use std::os::fd::AsRawFd;
+use std::os::fd::IntoRawFd;
+use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
 
@@ -18,6 +20,13 @@ fn check(result: libc::c_long) -> SysResult<libc::c_long> {
     }
     let error = std::io::Error::last_os_error();
     Err(Errno::from_io_error(&error).unwrap_or(Errno::IO))
+}
+
+/// Closes the descriptor, and says what the filesystem says to it.
+pub fn close(fd: OwnedFd) -> SysResult<()> {
+    // SAFETY: the descriptor was owned, so that nobody else uses or closes it.
+    let result = unsafe { libc::close(fd.into_raw_fd()) };
+    check(result.into()).map(drop)
 }
 
 /// Kinds of leases.

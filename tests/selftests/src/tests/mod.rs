@@ -41,6 +41,7 @@ mod readonly;
 mod remove;
 mod rename;
 mod rename_dirs;
+mod remote;
 mod revalidate;
 mod special;
 mod stale;
@@ -102,6 +103,7 @@ pub const ALL: &[&[Test]] = &[
     casefold::TESTS,
     idmap::TESTS,
     revalidate::TESTS,
+    remote::TESTS,
     xattr::TESTS,
     acl::TESTS,
     fileattr::TESTS,

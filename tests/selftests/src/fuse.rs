@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A filesystem behind `/dev/fuse`, served by a process of ours, which lacks or fails what a test wants.
+//!
+//! It stands for what no filesystem of the guest shows: names that are asked for again at each use on
+//! a filesystem that can be an upper layer, closing that is heard of, `statfs` that fails. What is in it
+//! is in `tree`; here are the protocol (`include/uapi/linux/fuse.h`) and the process.
+//!
+//! The server counts and fails by attributes of the root, which it never stores: a test that reads
+//! [`FLUSHES`] gets the number of flushes so far, one that sets [`FLUSH_ERROR`] or [`STATFS_ERROR`] to a
+//! number makes the request fail with it.
+
+mod reply;
+mod tree;
+
+use std::ffi::CString;
+use std::os::fd::AsRawFd;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use rustix::mount::mount;
+use rustix::mount::MountFlags;
+use rustix::process::Signal;
+
+use self::reply::Reply;
+use self::tree::Times;
+use self::tree::Tree;
+use crate::check::Context;
+use crate::check::Failure;
+use crate::check::Result;
+use crate::fixture::Fixture;
+use crate::layer::Layer;
+use crate::sys;
+
+/// How often descriptors were closed, in decimal.
+pub const FLUSHES: &str = "user.server.flushes";
+
+/// Who closed a descriptor last, as the kernel tells servers, in decimal.
+pub const FLUSH_OWNER: &str = "user.server.flush-owner";
+
+/// With which errno closing fails, in decimal; 0 for success.
+pub const FLUSH_ERROR: &str = "user.server.flush-error";
+
+/// With which errno `statfs` fails, in decimal; 0 for success.
+pub const STATFS_ERROR: &str = "user.server.statfs-error";
+
+/// What the filesystem can do.
+#[derive(Clone, Copy)]
+pub struct Features {
+    /// Listings tell what kind of file a name is.
+    pub types: bool,
+    /// A rename can leave a whiteout behind.
+    pub whiteouts: bool,
+    /// There are extended attributes.
+    pub xattrs: bool,
+}
+
+impl Features {
+    pub const ALL: Features = Features {
+        types: true,
+        whiteouts: true,
+        xattrs: true,
+    };
+}
+
+/// Mounts an empty filesystem, to be unmounted with the fixture.
+pub fn filesystem(fx: &Fixture, name: &str, features: Features) -> Result<Layer> {
+    let device = match sys::open("/dev/fuse", OFlags::RDWR) {
+        Err(Errno::NOENT | Errno::NODEV) => return Err(Failure::skip("there is no FUSE")),
+        other => other.context("open /dev/fuse")?,
+    };
+    let path = fx.place(name)?;
+    let fd = device.as_raw_fd();
+    let data = CString::new(format!("fd={fd},rootmode=40755,user_id=0,group_id=0"))?;
+    mount("fuse", &path, "fuse", MountFlags::empty(), &*data).context("mount fuse")?;
+    fx.adopt(&path);
+    if sys::fork().context("start the server")?.is_none() {
+        serve(&device, Server::new(features));
+        std::process::exit(0);
+    }
+    Layer::create(path)
+}
+
+/// Reads one of the attributes above from the root of a mount.
+pub fn ask(root: &Path, name: &str) -> Result<u64> {
+    let mut value = [0; 32];
+    let length = rustix::fs::lgetxattr(root, name, &mut value).context(name)?;
+    Ok(std::str::from_utf8(&value[..length])?.parse()?)
+}
+
+/// Answers until the filesystem is unmounted, or whoever mounted it is gone.
+fn serve(device: &OwnedFd, mut server: Server) {
+    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        let length = match rustix::io::read(device, &mut buffer) {
+            Ok(length) => length,
+            // The request was taken back, or a signal came.
+            Err(Errno::NOENT | Errno::INTR | Errno::AGAIN) => continue,
+            Err(_) => return,
+        };
+        let request = Request(&buffer[..length]);
+        let reply = match request.opcode() {
+            opcode::FORGET | opcode::BATCH_FORGET | opcode::INTERRUPT => continue,
+            _ => server.answer(&request),
+        };
+        // Who asked may be gone.
+        let _ = rustix::io::write(device, &reply::message(request.unique(), reply));
+    }
+}
+
+/// A request: a header of 40 bytes, and what belongs to it.
+struct Request<'a>(&'a [u8]);
+
+impl<'a> Request<'a> {
+    fn opcode(&self) -> u32 {
+        reply::u32_at(self.0, 4)
+    }
+
+    fn unique(&self) -> u64 {
+        reply::u64_at(self.0, 8)
+    }
+
+    fn node(&self) -> u64 {
+        reply::u64_at(self.0, 16)
+    }
+
+    fn owner(&self) -> (u32, u32) {
+        (reply::u32_at(self.0, 24), reply::u32_at(self.0, 28))
+    }
+
+    fn body(&self) -> &'a [u8] {
+        self.0.get(40..).unwrap_or_default()
+    }
+
+    fn u32(&self, at: usize) -> u32 {
+        reply::u32_at(self.body(), at)
+    }
+
+    fn u64(&self, at: usize) -> u64 {
+        reply::u64_at(self.body(), at)
+    }
+
+    /// The text that starts there and ends with a NUL, and what follows it.
+    fn name(&self, at: usize) -> (&'a [u8], &'a [u8]) {
+        let rest = self.body().get(at..).unwrap_or_default();
+        let end = rest.iter().position(|byte| *byte == 0);
+        let (name, rest) = rest.split_at(end.unwrap_or(rest.len()));
+        (name, rest.get(1..).unwrap_or_default())
+    }
+}
+
+/// Numbers of the requests that are understood.
+mod opcode {
+    pub const LOOKUP: u32 = 1;
+    pub const FORGET: u32 = 2;
+    pub const GETATTR: u32 = 3;
+    pub const SETATTR: u32 = 4;
+    pub const MKNOD: u32 = 8;
+    pub const MKDIR: u32 = 9;
+    pub const UNLINK: u32 = 10;
+    pub const RMDIR: u32 = 11;
+    pub const RENAME: u32 = 12;
+    pub const OPEN: u32 = 14;
+    pub const READ: u32 = 15;
+    pub const WRITE: u32 = 16;
+    pub const STATFS: u32 = 17;
+    pub const RELEASE: u32 = 18;
+    pub const SETXATTR: u32 = 21;
+    pub const GETXATTR: u32 = 22;
+    pub const LISTXATTR: u32 = 23;
+    pub const REMOVEXATTR: u32 = 24;
+    pub const FLUSH: u32 = 25;
+    pub const INIT: u32 = 26;
+    pub const OPENDIR: u32 = 27;
+    pub const READDIR: u32 = 28;
+    pub const RELEASEDIR: u32 = 29;
+    pub const INTERRUPT: u32 = 36;
+    pub const BATCH_FORGET: u32 = 42;
+    pub const RENAME2: u32 = 45;
+}
+
+/// `RENAME_WHITEOUT`.
+const RENAME_WHITEOUT: u32 = 4;
+
+/// `S_IFDIR`.
+const DIRECTORY: u32 = 0o04_0000;
+
+/// The root's number.
+const ROOT: u64 = 1;
+
+struct Server {
+    features: Features,
+    tree: Tree,
+    flushes: u64,
+    flush_owner: u64,
+    flush_error: u64,
+    statfs_error: u64,
+}
+
+impl Server {
+    fn new(features: Features) -> Self {
+        Server {
+            features,
+            tree: Tree::new(),
+            flushes: 0,
+            flush_owner: 0,
+            flush_error: 0,
+            statfs_error: 0,
+        }
+    }
+
+    fn answer(&mut self, request: &Request<'_>) -> std::result::Result<Reply, Errno> {
+        let node = request.node();
+        match request.opcode() {
+            opcode::INIT => Ok(reply::init()),
+            opcode::LOOKUP => self.tree.look_up(node, request.name(0).0),
+            opcode::GETATTR => self.tree.attributes(node),
+            opcode::SETATTR => self.set_attributes(request),
+            opcode::MKNOD | opcode::MKDIR => self.make(request),
+            opcode::UNLINK | opcode::RMDIR => self.tree.remove(node, request.name(0).0),
+            opcode::RENAME | opcode::RENAME2 => self.rename(request),
+            opcode::OPEN | opcode::OPENDIR => Ok(Reply::new().u64(0).u64(0)),
+            opcode::RELEASE | opcode::RELEASEDIR => Ok(Reply::new()),
+            opcode::READ => self.tree.read(node, request.u64(8), request.u32(16)),
+            opcode::WRITE => {
+                let size = request.u32(16) as usize;
+                let data = request.body().get(40..40 + size).ok_or(Errno::INVAL)?;
+                self.tree.write(node, request.u64(8), data)
+            }
+            opcode::READDIR => {
+                let types = self.features.types;
+                self.tree.list(node, request.u64(8), request.u32(16), types)
+            }
+            opcode::STATFS => failing(self.statfs_error).map(|()| reply::statfs()),
+            opcode::FLUSH => {
+                self.flushes += 1;
+                self.flush_owner = request.u64(16);
+                failing(self.flush_error).map(|()| Reply::new())
+            }
+            opcode::SETXATTR => self.set_xattr(request),
+            opcode::GETXATTR => self.xattr(request),
+            opcode::LISTXATTR => {
+                let names = self.tree.xattr_names(node)?;
+                reply::value(&names, request.u32(0))
+            }
+            opcode::REMOVEXATTR => self.tree.remove_xattr(node, request.name(0).0),
+            _ => Err(Errno::NOSYS),
+        }
+    }
+
+    fn make(&mut self, request: &Request<'_>) -> std::result::Result<Reply, Errno> {
+        let (kind, device, at) = match request.opcode() {
+            opcode::MKDIR => (DIRECTORY, 0, 8),
+            _ => (0, request.u32(4), 16),
+        };
+        let mode = request.u32(0) | kind;
+        let name = request.name(at).0;
+        self.tree
+            .make(request.node(), name, mode, device, request.owner())
+    }
+
+    fn set_attributes(&mut self, request: &Request<'_>) -> std::result::Result<Reply, Errno> {
+        let valid = request.u32(0);
+        let wanted = |bit: u32, value: u32| (valid & bit != 0).then_some(value);
+        let size = (valid & 8 != 0).then(|| request.u64(16));
+        let node = self.tree.node(request.node())?;
+        node.change(
+            wanted(1, request.u32(68)),
+            wanted(2, request.u32(76)),
+            wanted(4, request.u32(80)),
+            size,
+        );
+        if valid & 0x20 != 0 {
+            node.modified = Times {
+                seconds: request.u64(40),
+                nanoseconds: request.u32(60),
+            };
+        }
+        self.tree.attributes(request.node())
+    }
+
+    fn rename(&mut self, request: &Request<'_>) -> std::result::Result<Reply, Errno> {
+        let (flags, at) = match request.opcode() {
+            opcode::RENAME2 => (request.u32(8), 16),
+            _ => (0, 8),
+        };
+        let whiteout = flags == RENAME_WHITEOUT;
+        if flags != 0 && !(whiteout && self.features.whiteouts) {
+            return Err(Errno::INVAL);
+        }
+        let (old, new) = request.name(at);
+        let new = new.strip_suffix(b"\0").unwrap_or(new);
+        let (from, to) = ((request.node(), old), (request.u64(0), new));
+        self.tree.rename(from, to, whiteout)
+    }
+
+    fn set_xattr(&mut self, request: &Request<'_>) -> std::result::Result<Reply, Errno> {
+        let (name, rest) = request.name(8);
+        let value = rest.get(..request.u32(0) as usize).ok_or(Errno::INVAL)?;
+        let number = || {
+            let text = std::str::from_utf8(value).map_err(|_| Errno::INVAL)?;
+            text.parse().map_err(|_| Errno::INVAL)
+        };
+        if request.node() == ROOT && name == FLUSH_ERROR.as_bytes() {
+            self.flush_error = number()?;
+            return Ok(Reply::new());
+        }
+        if request.node() == ROOT && name == STATFS_ERROR.as_bytes() {
+            self.statfs_error = number()?;
+            return Ok(Reply::new());
+        }
+        if !self.features.xattrs {
+            return Err(Errno::OPNOTSUPP);
+        }
+        self.tree.set_xattr(request.node(), name, value)
+    }
+
+    fn xattr(&mut self, request: &Request<'_>) -> std::result::Result<Reply, Errno> {
+        let name = request.name(8).0;
+        let own = if name == FLUSHES.as_bytes() {
+            Some(self.flushes)
+        } else if name == FLUSH_OWNER.as_bytes() {
+            Some(self.flush_owner)
+        } else {
+            None
+        };
+        if let (ROOT, Some(number)) = (request.node(), own) {
+            return reply::value(number.to_string().as_bytes(), request.u32(0));
+        }
+        if !self.features.xattrs {
+            return Err(Errno::OPNOTSUPP);
+        }
+        let value = self.tree.xattr(request.node(), name)?;
+        reply::value(&value, request.u32(0))
+    }
+}
+
+/// Fails with this errno, unless it is 0.
+fn failing(errno: u64) -> std::result::Result<(), Errno> {
+    match i32::try_from(errno) {
+        Ok(0) => Ok(()),
+        Ok(errno) => Err(Errno::from_raw_os_error(errno)),
+        Err(_) => Err(Errno::IO),
+    }
+}

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Layers on a filesystem that a server answers for: what it must be able to do, and what it is told.
+
+use rustix::fs::XattrFlags;
+use rustix::io::Errno;
+
+use crate::check;
+use crate::check::Context;
+use crate::check::Result;
+use crate::check::Table;
+use crate::expect::content;
+use crate::expect::lists;
+use crate::fixture::Fixture;
+use crate::fixture::Options;
+use crate::fuse;
+use crate::fuse::Features;
+use crate::layer::Layer;
+use crate::rawsys;
+use crate::registry::Test;
+use crate::sys;
+
+pub const TESTS: &[Test] = &[
+    Test::new("remote_upper_lacks_features", "E15 W2", lacks_features),
+    Test::new("remote_layers_are_read", "E15 L1 L6 R1", are_read),
+    Test::new("remote_layer_without_statfs", "E8", without_statfs),
+    Test::new("remote_lower_is_flushed", "F8", is_flushed),
+    Test::new("remote_flush_fails", "F8", flush_fails),
+];
+
+fn upper_and_work(top: &Layer) -> Result<[Layer; 2]> {
+    Ok([
+        Layer::create(top.join("upper"))?,
+        Layer::create(top.join("work"))?,
+    ])
+}
+
+/// Without file types, whiteouts made by rename or attributes it cannot be an upper layer.
+fn lacks_features(fx: &Fixture) -> Result {
+    let lower = fx.layer("lower")?;
+    lower.file("file", "lower")?;
+    let all = Features::ALL;
+    let mut table = Table::new();
+    for (what, features) in [
+        (
+            "types",
+            Features {
+                types: false,
+                ..all
+            },
+        ),
+        (
+            "whiteouts",
+            Features {
+                whiteouts: false,
+                ..all
+            },
+        ),
+        (
+            "xattrs",
+            Features {
+                xattrs: false,
+                ..all
+            },
+        ),
+    ] {
+        let top = fuse::filesystem(fx, what, features)?;
+        let [upper, work] = upper_and_work(&top)?;
+        let options = Options::new().lowers(&[&lower]).upper(&upper, &work);
+        table.note(check::errno(what, fx.mount(&options), Errno::INVAL))?;
+        // As a lower layer it needs none of them.
+        upper.file("other", "")?;
+        let ov = fx.lowers(&[&upper, &lower])?;
+        content(ov.join("file"), "lower")?;
+    }
+    table.finish()
+}
+
+fn are_read(fx: &Fixture) -> Result {
+    let top = fuse::filesystem(fx, "top", Features::ALL)?;
+    let bottom = fuse::filesystem(fx, "bottom", Features::ALL)?;
+    let [upper, work] = upper_and_work(&top)?;
+    upper
+        .file("both", "upper")?
+        .dir("dir")?
+        .file("dir/up", "")?;
+    upper.whiteout("gone")?;
+    bottom.file("both", "lower")?.file("low", "low")?;
+    bottom
+        .file("gone", "")?
+        .dir("dir")?
+        .file("dir/low", "down")?;
+    let ov = fx.mount(&Options::new().lowers(&[&bottom]).upper(&upper, &work))?;
+    lists(ov.path(), &["both", "dir", "low"])?;
+    lists(ov.join("dir"), &["low", "up"])?;
+    content(ov.join("both"), "upper")?;
+    content(ov.join("dir/low"), "down")?;
+    crate::expect::absent(ov.join("gone"))
+}
+
+fn set(top: &Layer, name: &str, errno: Option<Errno>) -> Result {
+    let number = errno.map_or(0, Errno::raw_os_error).to_string();
+    let flags = XattrFlags::empty();
+    rustix::fs::lsetxattr(top.path(), name, number.as_bytes(), flags).context(name)
+}
+
+/// What the filesystem says is what the mount says.
+fn without_statfs(fx: &Fixture) -> Result {
+    let top = fuse::filesystem(fx, "top", Features::ALL)?;
+    let [upper, work] = upper_and_work(&top)?;
+    let lower = fx.layer("lower")?;
+    lower.file("file", "")?;
+    let as_upper = Options::new().lowers(&[&lower]).upper(&upper, &work);
+    let mut table = Table::new();
+    for errno in [Errno::IO, Errno::NOTCONN] {
+        set(&top, fuse::STATFS_ERROR, Some(errno))?;
+        table.note(check::errno("upper", fx.mount(&as_upper), errno))?;
+        for lowers in [[&upper, &lower], [&lower, &upper]] {
+            let result = fx.mount(&Options::new().lowers(&lowers));
+            table.note(check::errno("lower", result, errno))?;
+        }
+    }
+    table.finish()?;
+    lists::<&str>(work.path(), &[])?;
+    set(&top, fuse::STATFS_ERROR, None)?;
+    fx.mount(&as_upper).context("once it can")?;
+    Ok(())
+}
+
+/// Each descriptor that is closed is heard of, with the same owner as without an overlay.
+fn is_flushed(fx: &Fixture) -> Result {
+    let bottom = fuse::filesystem(fx, "bottom", Features::ALL)?;
+    let top = fx.layer("top")?;
+    bottom.file("file", "data")?;
+    let ov = fx.lowers(&[&top, &bottom])?;
+    let flushes = || fuse::ask(bottom.path(), fuse::FLUSHES);
+    let owner = || fuse::ask(bottom.path(), fuse::FLUSH_OWNER);
+
+    rawsys::close(sys::open_read(bottom.join("file"))?)?;
+    let (before, expected) = (flushes()?, owner()?);
+    let first = sys::open_read(ov.join("file"))?;
+    let second = rustix::io::fcntl_dupfd_cloexec(&first, 0)?;
+    check::equal("flushes while open", flushes()?, before)?;
+    rawsys::close(first)?;
+    check::equal("flushes after one close", flushes()?, before + 1)?;
+    rawsys::close(second)?;
+    check::equal("flushes after both", flushes()?, before + 2)?;
+    check::equal("owner", owner()?, expected)
+}
+
+/// An error of the layer is what `close` returns, and the descriptor is closed all the same.
+fn flush_fails(fx: &Fixture) -> Result {
+    let bottom = fuse::filesystem(fx, "bottom", Features::ALL)?;
+    let top = fx.layer("top")?;
+    bottom.file("file", "data")?;
+    let ov = fx.lowers(&[&top, &bottom])?;
+    let file = sys::open_read(ov.join("file"))?;
+    set(&bottom, fuse::FLUSH_ERROR, Some(Errno::NOSPC))?;
+    check::errno("close", rawsys::close(file), Errno::NOSPC)?;
+    set(&bottom, fuse::FLUSH_ERROR, None)?;
+    let file = sys::open_read(ov.join("file"))?;
+    rawsys::close(file).context("close once it can")?;
+    fx.unmount(ov.path()).context("nothing is left open")
+}
