@@ -59,6 +59,7 @@ mod write_copy;
 mod write_limits;
 mod write_mmap;
 mod write_privileges;
+mod whiteout_attr;
 mod xattr;
 mod xattr_change;
 
@@ -71,6 +72,7 @@ pub const ALL: &[&[Test]] = &[
     mount_api::TESTS,
     lookup::TESTS,
     whiteout::TESTS,
+    whiteout_attr::TESTS,
     names::TESTS,
     stat::TESTS,
     symlink::TESTS,
