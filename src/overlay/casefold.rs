@@ -17,7 +17,6 @@ use super::{
     },
 };
 use crate::vfs::{
-    context::Log,
     dentry::Dentry,
     superblock::NewSuperBlock,
     AnyFs, //
@@ -43,23 +42,39 @@ impl Case {
     }
 }
 
+/// Why case can neither count nor not count in an overlay.
+pub(super) enum Unfit {
+    /// The topmost layer refuses names that are no proper text.
+    Strict,
+    /// This lower layer folds names in another way than the topmost one.
+    Differs(usize),
+    /// Anything else.
+    Other(Error),
+}
+
+impl From<Error> for Unfit {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
 /// Lets case not count in the new superblock if it does not in the layers' roots.
 ///
 /// # Errors
 ///
-/// `EINVAL` if the layers do not fold names in the same way, or refuse names that are no proper text.
-pub(super) fn adopt(log: &Log<'_>, sb: &mut NewSuperBlock<'_, Overlay>, layers: &Layers) -> Result {
+/// [`Unfit`] if the layers do not fold names in the same way, or refuse names that are no proper text.
+pub(super) fn adopt(sb: &mut NewSuperBlock<'_, Overlay>, layers: &Layers) -> Result<(), Unfit> {
     let first = layers.top()?;
     if Case::of(first.root()) == Case::Counts {
         return Ok(());
     }
     let first = first.mount().superblock();
     if first.has_strict_encoding() {
-        return Err(log.refuse(fmt!("strict encoding not supported")));
+        return Err(Unfit::Strict);
     }
-    let same = |layer: &Layer| layer.mount().superblock().has_encoding_of(first);
-    if !layers.lower().iter().all(same) {
-        return Err(log.refuse(fmt!("lowerdir: all layers must have the same encoding")));
+    let differs = |layer: &Layer| !layer.mount().superblock().has_encoding_of(first);
+    if let Some(index) = layers.lower().iter().position(differs) {
+        return Err(Unfit::Differs(index));
     }
     sb.adopt_encoding(first);
     Ok(())

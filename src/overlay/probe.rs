@@ -10,6 +10,7 @@
 use kernel::{
     cred::Credential,
     prelude::*,
+    str::BStr,
     sync::aref::ARef, //
 };
 
@@ -71,6 +72,8 @@ pub(crate) struct Abilities {
 /// What it takes to try things out.
 pub(super) struct Probe<'a> {
     pub(super) log: &'a Log<'a>,
+    /// The base of the work directory as it was named.
+    pub(super) name: &'a BStr,
     /// The base of the work directory, with something in it.
     pub(super) base: &'a Dentry<AnyFs>,
     /// The work directory, empty.
@@ -111,7 +114,8 @@ impl Probe<'_> {
         // were before these things were asked for.
         if self.work.is_remote() && !(types && whiteouts && xattrs) {
             return Err(self.log.refuse(fmt!(
-                "upperdir: filesystem lacks features that a remote one must have"
+                "workdir: filesystem on {} lacks features that a remote one must have",
+                self.name
             )));
         }
         Ok(Abilities {

@@ -34,7 +34,10 @@ use crate::{
         },
     },
     overlay::{
-        casefold,
+        casefold::{
+            self,
+            Unfit, //
+        },
         fs::{
             Overlay,
             Parts, //
@@ -205,6 +208,7 @@ impl<'a> Build<'a> {
         checks::trap(log, &mut self.traps, "workdir", work.shown(), &dir)?;
         let probe = Probe {
             log,
+            name: work.shown(),
             base,
             work: &dir,
             access: &access,
@@ -238,11 +242,7 @@ impl<'a> Build<'a> {
             self.layers.admit_name_length(name_length);
             self.check_handles(&lower.named);
         }
-        if self.depth() > MAX_STACK_DEPTH {
-            return Err(self
-                .log
-                .refuse(fmt!("lowerdir: maximum fs stacking depth exceeded")));
-        }
+        self.check_depth()?;
         for lower in &directories.lower {
             self.add_lower(lower)?;
         }
@@ -333,13 +333,51 @@ impl<'a> Build<'a> {
         self.layers.have_handles()
     }
 
+    /// The layers with the options that named them, the topmost first.
+    fn named(&self) -> impl Iterator<Item = (&'static str, &Named)> {
+        let upper = self.directories.upper.iter();
+        let lower = self.directories.lower.iter();
+        Iterator::chain(
+            upper.map(|named| ("upperdir", named)),
+            lower.map(|lower| ("lowerdir", &lower.named)),
+        )
+    }
+
     /// How deep the new filesystem is stacked.
     pub(super) fn depth(&self) -> u32 {
-        let lower = self.directories.lower.iter().map(|lower| &lower.named);
-        let deepest = Iterator::chain(self.directories.upper.iter(), lower)
-            .map(|named| named.path.mount().superblock().stack_depth())
-            .max();
+        let deepest = self.named().map(|(_, named)| depth_of(named)).max();
         deepest.unwrap_or(0).saturating_add(1)
+    }
+
+    /// Refuses a layer that has as many filesystems below it as there may be (E16).
+    fn check_depth(&self) -> Result {
+        let deepest = self.named().max_by_key(|(_, named)| depth_of(named));
+        match deepest {
+            Some((option, named)) if self.depth() > MAX_STACK_DEPTH => Err(self.log.refuse(fmt!(
+                "{option}: maximum fs stacking depth exceeded by {}",
+                named.shown()
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Says which layer does not fold names as it would have to (E17).
+    fn refuse_case(&self, unfit: &Unfit) -> Error {
+        let refuse = |position: usize, why: &str| match self.named().nth(position) {
+            Some((option, named)) => self.log.refuse(fmt!("{option}: {} {why}", named.shown())),
+            None => EINVAL,
+        };
+        match *unfit {
+            Unfit::Strict => refuse(0, "has a strict encoding, which is not supported"),
+            Unfit::Differs(lower) => {
+                let uppers = usize::from(self.directories.upper.is_some());
+                refuse(
+                    lower.saturating_add(uppers),
+                    "must have the same encoding as the other layers",
+                )
+            }
+            Unfit::Other(error) => error,
+        }
     }
 
     /// Lets the superblock take over what it has in common with its layers.
@@ -358,7 +396,7 @@ impl<'a> Build<'a> {
         if let Some(id) = &self.id {
             sb.set_uuid(id);
         }
-        casefold::adopt(self.log, sb, &self.layers)
+        casefold::adopt(sb, &self.layers).map_err(|unfit| self.refuse_case(&unfit))
     }
 
     /// What the overlay will be made of.
@@ -372,6 +410,11 @@ impl<'a> Build<'a> {
             id: self.id,
         }
     }
+}
+
+/// How deep the filesystem of a layer is stacked.
+fn depth_of(named: &Named) -> u32 {
+    named.path.mount().superblock().stack_depth()
 }
 
 /// Says that an option was switched off, as the filesystem of a layer cannot do what it takes.

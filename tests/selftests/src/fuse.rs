@@ -19,6 +19,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::OFlags;
+use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 use rustix::mount::mount;
 use rustix::mount::MountFlags;
@@ -45,6 +46,9 @@ pub const FLUSH_ERROR: &str = "user.server.flush-error";
 
 /// With which errno `statfs` fails, in decimal; 0 for success.
 pub const STATFS_ERROR: &str = "user.server.statfs-error";
+
+/// What is added to the inode numbers that users see, in decimal.
+pub const NUMBERS_FROM: &str = "user.server.numbers-from";
 
 /// What the filesystem can do.
 #[derive(Clone, Copy)]
@@ -88,6 +92,18 @@ pub fn ask(root: &Path, name: &str) -> Result<u64> {
     let mut value = [0; 32];
     let length = rustix::fs::lgetxattr(root, name, &mut value).context(name)?;
     Ok(std::str::from_utf8(&value[..length])?.parse()?)
+}
+
+/// Makes requests fail, by one of the attributes above.
+pub fn set(top: &Layer, name: &str, errno: Option<Errno>) -> Result {
+    let number = errno.map_or(0, Errno::raw_os_error);
+    set_number(top, name, number.unsigned_abs().into())
+}
+
+/// Writes one of the attributes above.
+pub fn set_number(top: &Layer, name: &str, number: u64) -> Result {
+    let flags = XattrFlags::empty();
+    rustix::fs::lsetxattr(top.path(), name, number.to_string().as_bytes(), flags).context(name)
 }
 
 /// Answers until the filesystem is unmounted, or whoever mounted it is gone.
@@ -310,6 +326,10 @@ impl Server {
         }
         if request.node() == ROOT && name == STATFS_ERROR.as_bytes() {
             self.statfs_error = number()?;
+            return Ok(Reply::new());
+        }
+        if request.node() == ROOT && name == NUMBERS_FROM.as_bytes() {
+            self.tree.show_from(number()?);
             return Ok(Reply::new());
         }
         if !self.features.xattrs {

@@ -57,7 +57,7 @@ impl Node {
         }
     }
 
-    /// Adds `struct fuse_attr`.
+    /// Adds `struct fuse_attr`; `number` is what users see.
     fn attributes(&self, number: u64, reply: Reply) -> Reply {
         let size = self.data.len() as u64;
         let links = if self.is_directory() { 2 } else { 1 };
@@ -78,6 +78,8 @@ impl Node {
 pub struct Tree {
     nodes: BTreeMap<u64, Node>,
     next: u64,
+    /// What users see of a number is so much more.
+    shown_from: u64,
 }
 
 impl Tree {
@@ -90,7 +92,12 @@ impl Tree {
         Tree {
             nodes: BTreeMap::from([(ROOT, root)]),
             next: ROOT + 1,
+            shown_from: 0,
         }
+    }
+
+    pub fn show_from(&mut self, from: u64) {
+        self.shown_from = from;
     }
 
     pub fn node(&mut self, number: u64) -> Result<&mut Node, Errno> {
@@ -99,15 +106,17 @@ impl Tree {
 
     /// `struct fuse_entry_out`: the name is to be asked for again each time, the attributes are not.
     fn entry(&mut self, number: u64) -> Answer {
+        let shown = self.shown_from.wrapping_add(number);
         let node = self.node(number)?;
         let validity = Reply::new().u64(number).u64(0).u64(0).u64(1).u32(0).u32(0);
-        Ok(node.attributes(number, validity))
+        Ok(node.attributes(shown, validity))
     }
 
     /// `struct fuse_attr_out`.
     pub fn attributes(&mut self, number: u64) -> Answer {
+        let shown = self.shown_from.wrapping_add(number);
         let node = self.node(number)?;
-        Ok(node.attributes(number, Reply::new().u64(1).u32(0).u32(0)))
+        Ok(node.attributes(shown, Reply::new().u64(1).u32(0).u32(0)))
     }
 
     pub fn look_up(&mut self, parent: u64, name: &[u8]) -> Answer {
@@ -195,7 +204,8 @@ impl Tree {
             }
             let kind = self.node(to)?.mode >> 12;
             let length = u32::try_from(name.len()).map_err(|_| Errno::NAMETOOLONG)?;
-            reply = reply.u64(to).u64(next).u32(length);
+            let shown = self.shown_from.wrapping_add(to);
+            reply = reply.u64(shown).u64(next).u32(length);
             reply = reply
                 .u32(if types { kind } else { 0 })
                 .bytes(&name)

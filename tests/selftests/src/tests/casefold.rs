@@ -22,6 +22,8 @@ use crate::fixture::Options;
 use crate::layer::Layer;
 use crate::registry::Test;
 use crate::sys;
+use crate::tests::mount_refused::log_of;
+use crate::tests::mount_refused::says;
 
 pub const TESTS: &[Test] = &[
     Test::new("casefold_finds_any_case", "L9", any_case),
@@ -32,6 +34,8 @@ pub const TESTS: &[Test] = &[
     Test::new("casefold_capable_but_off", "L9", capable_but_off),
     Test::new("casefold_encodings_must_agree", "E17 L9", encodings),
     Test::new("casefold_strict_encoding", "E17 L9", strict_encoding),
+    Test::new("casefold_refusals_name_the_layer", "A5 E17 Q23", refusals)
+        .rovl_only("overlayfs says it to the kernel's log only"),
     Test::new("casefold_name_of_nothing", "L9 R2", name_of_nothing),
 ];
 
@@ -162,22 +166,43 @@ fn capable_but_off(fx: &Fixture) -> Result {
     check::errno("child", sys::lstat(ov.join("folding")), Errno::REMOTE)
 }
 
-/// Layers that fold case by different versions of Unicode cannot be merged.
-fn encodings(fx: &Fixture) -> Result {
+/// Layers that fold case by different versions of Unicode.
+fn by_two_versions(fx: &Fixture) -> Result<[Layer; 2]> {
     let new = tmpfs(fx, "new")?;
     let old = tmpfs_with(fx, "old", c"mode=755,casefold=utf8-11.0.0")?;
-    let (top, bottom) = (layer(&new, "top")?, layer(&old, "bottom")?);
+    Ok([layer(&new, "top")?, layer(&old, "bottom")?])
+}
+
+/// They cannot be merged.
+fn encodings(fx: &Fixture) -> Result {
+    let [top, bottom] = by_two_versions(fx)?;
     let options = Options::new().lowers(&[&top, &bottom]);
     check::errno("mount", fx.mount(&options), Errno::INVAL)
 }
 
-/// Names that are no UTF-8 are refused there, and overlays would have to.
-fn strict_encoding(fx: &Fixture) -> Result {
+/// Layers that refuse names that are no UTF-8.
+fn strict(fx: &Fixture) -> Result<[Layer; 2]> {
     let strict = c"mode=755,casefold=utf8-12.1.0,strict_encoding";
     let parent = tmpfs_with(fx, "strict", strict)?;
-    let (top, bottom) = (layer(&parent, "top")?, layer(&parent, "bottom")?);
+    Ok([layer(&parent, "top")?, layer(&parent, "bottom")?])
+}
+
+/// Overlays would have to refuse such names as well.
+fn strict_encoding(fx: &Fixture) -> Result {
+    let [top, bottom] = strict(fx)?;
     let options = Options::new().lowers(&[&top, &bottom]);
     check::errno("mount", fx.mount(&options), Errno::INVAL)
+}
+
+fn refusals(fx: &Fixture) -> Result {
+    let [top, bottom] = by_two_versions(fx)?;
+    let log = log_of(fx, &Options::new().lowers(&[&top, &bottom]), Errno::INVAL)?;
+    let path = bottom.path().to_string_lossy();
+    says("encodings", &log, &["lowerdir:", &path])?;
+    let [top, bottom] = strict(fx)?;
+    let log = log_of(fx, &Options::new().lowers(&[&top, &bottom]), Errno::INVAL)?;
+    let path = top.path().to_string_lossy();
+    says("strict encoding", &log, &["lowerdir:", &path])
 }
 
 /// Some names fold to nothing. Lookups take them all for the same name, and listings take each as it is.

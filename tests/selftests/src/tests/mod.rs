@@ -26,6 +26,7 @@ mod mount;
 mod mount_api;
 mod mount_errors;
 mod mount_options;
+mod mount_refused;
 mod mount_setup;
 mod mount_state;
 mod names;
@@ -99,6 +100,7 @@ pub const ALL: &[&[Test]] = &[
     rename::TESTS,
     rename_dirs::TESTS,
     mount_options::TESTS,
+    mount_refused::TESTS,
     mount_setup::TESTS,
     numbers::TESTS,
     handles::TESTS,

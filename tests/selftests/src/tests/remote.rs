@@ -2,7 +2,6 @@
 
 //! Layers on a filesystem that a server answers for: what it must be able to do, and what it is told.
 
-use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 
 use crate::check;
@@ -26,6 +25,7 @@ pub const TESTS: &[Test] = &[
     Test::new("remote_layer_without_statfs", "E8", without_statfs),
     Test::new("remote_lower_is_flushed", "F8", is_flushed),
     Test::new("remote_flush_fails", "F8", flush_fails),
+    Test::new("ino_too_big_for_xino", "1.10 M12 R4", too_big_for_xino),
 ];
 
 fn upper_and_work(top: &Layer) -> Result<[Layer; 2]> {
@@ -98,12 +98,6 @@ fn are_read(fx: &Fixture) -> Result {
     crate::expect::absent(ov.join("gone"))
 }
 
-fn set(top: &Layer, name: &str, errno: Option<Errno>) -> Result {
-    let number = errno.map_or(0, Errno::raw_os_error).to_string();
-    let flags = XattrFlags::empty();
-    rustix::fs::lsetxattr(top.path(), name, number.as_bytes(), flags).context(name)
-}
-
 /// What the filesystem says is what the mount says.
 fn without_statfs(fx: &Fixture) -> Result {
     let top = fuse::filesystem(fx, "top", Features::ALL)?;
@@ -113,7 +107,7 @@ fn without_statfs(fx: &Fixture) -> Result {
     let as_upper = Options::new().lowers(&[&lower]).upper(&upper, &work);
     let mut table = Table::new();
     for errno in [Errno::IO, Errno::NOTCONN] {
-        set(&top, fuse::STATFS_ERROR, Some(errno))?;
+        fuse::set(&top, fuse::STATFS_ERROR, Some(errno))?;
         table.note(check::errno("upper", fx.mount(&as_upper), errno))?;
         for lowers in [[&upper, &lower], [&lower, &upper]] {
             let result = fx.mount(&Options::new().lowers(&lowers));
@@ -122,7 +116,7 @@ fn without_statfs(fx: &Fixture) -> Result {
     }
     table.finish()?;
     lists::<&str>(work.path(), &[])?;
-    set(&top, fuse::STATFS_ERROR, None)?;
+    fuse::set(&top, fuse::STATFS_ERROR, None)?;
     fx.mount(&as_upper).context("once it can")?;
     Ok(())
 }
@@ -155,10 +149,53 @@ fn flush_fails(fx: &Fixture) -> Result {
     bottom.file("file", "data")?;
     let ov = fx.lowers(&[&top, &bottom])?;
     let file = sys::open_read(ov.join("file"))?;
-    set(&bottom, fuse::FLUSH_ERROR, Some(Errno::NOSPC))?;
+    fuse::set(&bottom, fuse::FLUSH_ERROR, Some(Errno::NOSPC))?;
     check::errno("close", rawsys::close(file), Errno::NOSPC)?;
-    set(&bottom, fuse::FLUSH_ERROR, None)?;
+    fuse::set(&bottom, fuse::FLUSH_ERROR, None)?;
     let file = sys::open_read(ov.join("file"))?;
     rawsys::close(file).context("close once it can")?;
     fx.unmount(ov.path()).context("nothing is left open")
+}
+
+/// A number that needs the bits in which xino says whose it is stays what it is, on a device of its own.
+fn too_big_for_xino(fx: &Fixture) -> Result {
+    let bottom = fuse::filesystem(fx, "bottom", Features::ALL)?;
+    let top = fx.layer("top")?;
+    fuse::set_number(&bottom, fuse::NUMBERS_FROM, 3 << 62)?;
+    bottom.dir("dir")?.file("dir/big", "")?.dir("dir/sub")?;
+    top.dir("dir")?.file("dir/small", "")?;
+    let options = Options::new().lowers(&[&top, &bottom]).set("xino", "on");
+    let ov = fx.mount(&options)?;
+    let own = sys::lstat(ov.path())?.st_dev;
+    let (real, big) = (
+        sys::lstat(bottom.join("dir/big"))?,
+        sys::lstat(ov.join("dir/big"))?,
+    );
+    check::ok(
+        real.st_ino > 3 << 62,
+        format_args!("{} on the layer", real.st_ino),
+    )?;
+    check::equal("number", big.st_ino, real.st_ino)?;
+    check::ok(big.st_dev != own, "it is on the overlay's device")?;
+    check::ok(big.st_dev != real.st_dev, "it is on the layer's device")?;
+    let small = sys::lstat(ov.join("dir/small"))?;
+    check::equal("device of what fits", small.st_dev, own)?;
+    check::equal(
+        "device of a directory",
+        sys::lstat(ov.join("dir/sub"))?.st_dev,
+        own,
+    )?;
+    for entry in sys::list(ov.join("dir"))? {
+        let expected = match entry.name.to_str() {
+            Some("big") => big.st_ino,
+            Some("small") => small.st_ino,
+            _ => continue,
+        };
+        check::equal(
+            format_args!("d_ino of {:?}", entry.name),
+            entry.ino,
+            expected,
+        )?;
+    }
+    Ok(())
 }
