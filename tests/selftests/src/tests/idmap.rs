@@ -33,6 +33,7 @@ pub const TESTS: &[Test] = &[
     Test::new("idmap_layer_permission", "F21 F15", layer_permission),
     Test::new("idmap_overlay_mount", "A1 F13", overlay_mount),
     Test::new("idmap_both", "A1 F21", both),
+    Test::new("idmap_capabilities", "F16 F21", capabilities),
 ];
 
 /// What the namespace maps its ids from zero on to.
@@ -151,4 +152,25 @@ fn both(fx: &Fixture) -> Result {
     let seen = mapped(fx, ov.path(), BASE)?;
     check::equal("f", owner(seen.join("f"))?, (BASE + 15, BASE + 16))?;
     check::equal("f in between", owner(ov.join("f"))?, (15, 16))
+}
+
+/// Who is root to the capabilities of a file is mapped with its owner, once.
+fn capabilities(fx: &Fixture) -> Result {
+    const CAPABILITY: &str = "security.capability";
+    let (top, bottom) = (fx.layer("top")?, fx.layer("bottom")?);
+    // Version 2: it names nobody, which is root where the filesystem is from.
+    let mut value = vec![1, 0, 0, 2, 0, 4, 0, 0];
+    value.resize(20, 0);
+    bottom.file("f", "")?.xattr("f", CAPABILITY, &value)?;
+    let bottom = mapped(fx, bottom.path(), BASE)?;
+    let read = |path: PathBuf| -> Result<Vec<u8>> {
+        let mut found = [0; 64];
+        let length = rustix::fs::lgetxattr(path, CAPABILITY, &mut found).context("read it")?;
+        Ok(found[..length].to_vec())
+    };
+    let direct = read(bottom.join("f"))?;
+    // Version 3, with the number of who is root.
+    check::equal("root", &direct[20..], &BASE.to_le_bytes()[..])?;
+    let ov = fx.lowers(&[&top, &bottom])?;
+    check::bytes("through the overlay", &read(ov.join("f"))?, &direct)
 }

@@ -24,6 +24,7 @@ mod mmap;
 mod module;
 mod mount;
 mod mount_api;
+mod mount_defaults;
 mod mount_errors;
 mod mount_options;
 mod mount_refused;
@@ -37,6 +38,7 @@ mod path;
 mod perm;
 mod read;
 mod readdir;
+mod readdir_memory;
 mod readdir_seek;
 mod readonly;
 mod remove;
@@ -81,6 +83,7 @@ pub const ALL: &[&[Test]] = &[
     perm::TESTS,
     exec::TESTS,
     readdir::TESTS,
+    readdir_memory::TESTS,
     readdir_seek::TESTS,
     read::TESTS,
     open::TESTS,
@@ -100,6 +103,7 @@ pub const ALL: &[&[Test]] = &[
     rename::TESTS,
     rename_dirs::TESTS,
     mount_options::TESTS,
+    mount_defaults::TESTS,
     mount_refused::TESTS,
     mount_setup::TESTS,
     numbers::TESTS,

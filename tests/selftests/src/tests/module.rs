@@ -24,6 +24,7 @@ use crate::sys;
 
 pub const TESTS: &[Test] = &[
     Test::new("module_registers_its_type", "P5 M18", registers_its_type),
+    Test::new("module_is_found_by_its_alias", "A1", has_alias),
     Test::new("module_held_by_mount", "A1", held_by_mount),
     Test::new("module_held_by_open_file", "A1 F1", held_by_open_file),
     Test::new("module_held_by_context", "A1", held_by_context),
@@ -82,6 +83,21 @@ fn registers_its_type(fx: &Fixture) -> Result {
     let line = format!("nodev\t{}", fx.fs_type());
     let count = types.lines().filter(|other| *other == line).count();
     check::equal("lines in /proc/filesystems", count, 1)
+}
+
+/// By which the kernel asks for the module when the type is mounted and not there.
+fn has_alias(fx: &Fixture) -> Result {
+    let file = fx.module().file();
+    let module = fs::read(file)
+        .map_err(|_| Failure::skip(format!("type {} has no module file", fx.fs_type())))?;
+    let alias = format!("\0alias=fs-{}\0", fx.fs_type());
+    let found = module
+        .windows(alias.len())
+        .any(|bytes| bytes == alias.as_bytes());
+    check::ok(
+        found,
+        format_args!("{file:?} has no alias fs-{}", fx.fs_type()),
+    )
 }
 
 fn held_by_mount(fx: &Fixture) -> Result {
