@@ -14,16 +14,21 @@ pub(crate) mod hash;
 pub(crate) mod kind;
 pub(crate) mod lowerdir;
 pub(crate) mod merge;
+#[cfg_attr(
+    not(any(test, fuzzing)),
+    expect(dead_code, reason = "values are checked, and not followed yet")
+)]
+pub(crate) mod metacopy;
 pub(crate) mod names;
 pub(crate) mod options;
 pub(crate) mod protattr;
+#[cfg_attr(
+    not(any(test, fuzzing)),
+    expect(dead_code, reason = "values are checked, and not followed yet")
+)]
+pub(crate) mod redirect;
 pub(crate) mod xino;
 
-// The formats below are ready and tested, and become part of the module with the feature that uses
-// them.
-#[cfg(any(test, fuzzing))]
-pub(crate) mod metacopy;
+// The format below is ready and tested, and becomes part of the module with the feature that uses it.
 #[cfg(any(test, fuzzing))]
 pub(crate) mod nlink;
-#[cfg(any(test, fuzzing))]
-pub(crate) mod redirect;

@@ -124,7 +124,8 @@ struct Place<'a> {
 /// # Errors
 ///
 /// `ENAMETOOLONG`; `EREMOTE` for an object that cannot be stacked on; `EPERM` for one that stands for
-/// another by a redirect or a metacopy, which are not followed; `ESTALE` if the layers have changed; and
+/// another by a redirect or a metacopy, which are not followed; `EINVAL` and `EIO` for one that says so in a
+/// way that means nothing; `ESTALE` if the layers have changed; and
 /// what the layers' filesystems say.
 pub(crate) fn lookup(
     sb: &SuperBlock<Overlay>,

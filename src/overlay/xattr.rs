@@ -16,9 +16,14 @@ use crate::{
             Opaque,
             Whiteout, //
         },
+        metacopy,
         names::{
             Namespace,
             Xattr, //
+        },
+        redirect::{
+            Malformed,
+            Redirect, //
         },
     },
     vfs::{
@@ -112,16 +117,48 @@ pub(super) fn origin<'b>(
 ///
 /// # Errors
 ///
-/// What the filesystem says.
+/// `EIO` for a value that means nothing, and what the filesystem says.
 pub(super) fn is_metacopy(path: &PathRef<'_>, namespace: Namespace) -> Result<bool> {
-    is_set(path, namespace, Xattr::Metacopy)
+    let mut value = [0; metacopy::SIZE_MAX];
+    match path.xattr(Xattr::Metacopy.name(namespace), &mut value) {
+        Ok(None) => Ok(false),
+        Ok(Some(value)) => match metacopy::check_size(value.len()) {
+            Ok(()) => Ok(true),
+            Err(invalid) => {
+                pr_debug!("{}\n", invalid.reason());
+                Err(EIO)
+            }
+        },
+        // There is more of it than fits.
+        Err(e) if e == ERANGE => Ok(true),
+        // Such attributes of a file that the mounter may not read cannot be read either. That it can
+        // still be looked up counts for more.
+        Err(e) if e == EACCES && namespace == Namespace::User => Ok(false),
+        Err(e) => Err(e),
+    }
 }
+
+/// The length of the longest redirect that is read without allocating.
+const REDIRECT_SHORT: usize = 128;
 
 /// Whether `path` says that what is below it has another name. (C: `ovl_get_redirect_xattr`.)
 ///
 /// # Errors
 ///
-/// What the filesystem says.
+/// `EINVAL` for a value that is no name, `ENOMEM`, and what the filesystem says.
 pub(super) fn has_redirect(path: &PathRef<'_>, namespace: Namespace) -> Result<bool> {
-    is_set(path, namespace, Xattr::Redirect)
+    let name = Xattr::Redirect.name(namespace);
+    let (mut short, mut long) = ([0; REDIRECT_SHORT], KVVec::new());
+    let value = match path.xattr(name, &mut short) {
+        Err(e) if e == ERANGE => {
+            long.resize(VALUE_MAX, 0, GFP_KERNEL)?;
+            path.xattr(name, &mut long)?
+        }
+        result => result?,
+    };
+    match value.map(Redirect::parse) {
+        None => Ok(false),
+        Some(Ok(_)) => Ok(true),
+        Some(Err(Malformed)) => Err(EINVAL),
+    }
 }

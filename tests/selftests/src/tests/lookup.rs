@@ -11,6 +11,7 @@ use crate::check::Result;
 use crate::expect::absent;
 use crate::expect::content;
 use crate::fixture::Fixture;
+use crate::fixture::Options;
 use crate::registry::Test;
 use crate::sys;
 
@@ -28,6 +29,12 @@ pub const TESTS: &[Test] = &[
     Test::new("lookup_deep", "L1", deep),
     Test::new("lookup_dotdot", "L1", dotdot),
     Test::new("lookup_negative", "L1 L2", negative),
+    Test::new(
+        "lookup_redirect_while_not_followed",
+        "L4 X2 M7",
+        redirect_while_off,
+    ),
+    Test::new("lookup_metacopy_while_off", "L4 X8 M13", metacopy_while_off),
     Test::new("lookup_not_a_directory", "L1", not_a_directory),
     Test::new("lookup_after_drop_caches", "L1 L8", after_drop_caches).on_disks_too(),
 ];
@@ -210,4 +217,78 @@ fn after_drop_caches(fx: &Fixture) -> Result {
     check::equal("tree", sys::walk(ov.path())?, before)?;
     check::equal("inode", sys::stat(ov.join("d/f1"))?.st_ino, inode)?;
     absent(ov.join("d/f2"))
+}
+
+/// Who mounts does not want to be led elsewhere, by whichever layer.
+fn redirect_while_off(fx: &Fixture) -> Result {
+    let [top, middle, bottom] = [fx.layer("top")?, fx.layer("middle")?, fx.layer("bottom")?];
+    for layer in [&top, &middle, &bottom] {
+        layer.dir("good")?;
+    }
+    bottom.dir("old")?.file("old/low", "")?;
+    top.dir("moved")?
+        .xattr("moved", "trusted.overlay.redirect", b"old")?;
+    middle
+        .dir("moved-too")?
+        .xattr("moved-too", "trusted.overlay.redirect", b"/old")?;
+    let bad: [(&str, &[u8]); 4] = [
+        ("empty", b""),
+        ("relative", b"../old"),
+        ("double", b"/old//low"),
+        ("long", &[b'/'; 300]),
+    ];
+    for (name, value) in bad {
+        top.dir(name)?
+            .xattr(name, "trusted.overlay.redirect", value)?;
+    }
+    // Where nothing can be below, nothing is looked for.
+    bottom
+        .dir("last")?
+        .xattr("last", "trusted.overlay.redirect", b"/none")?;
+    let off = |options: Options| fx.mount(&options.set("redirect_dir", "nofollow"));
+    let upper = Options::new()
+        .lowers(&[&middle, &bottom])
+        .upper(&top, &fx.work()?);
+    for options in [Options::new().lowers(&[&top, &middle, &bottom]), upper] {
+        let ov = off(options)?;
+        for name in ["moved", "moved-too"] {
+            check::errno(name, sys::lstat(ov.join(name)), Errno::PERM)?;
+            check::errno("below", sys::lstat(ov.join(name).join("low")), Errno::PERM)?;
+        }
+        for (name, _) in bad {
+            check::errno(name, sys::lstat(ov.join(name)), Errno::INVAL)?;
+        }
+        check::ok(sys::lstat(ov.join("last")).is_ok(), "stat of last")?;
+        check::ok(sys::lstat(ov.join("good")).is_ok(), "stat of good")?;
+        content(ov.join("old/low"), "")?;
+        fx.unmount(ov.path())?;
+    }
+    Ok(())
+}
+
+/// A file whose data are in another layer is none without it.
+fn metacopy_while_off(fx: &Fixture) -> Result {
+    const METACOPY: &str = "trusted.overlay.metacopy";
+    let (top, bottom) = (fx.layer("top")?, fx.layer("bottom")?);
+    top.file("empty", "")?.xattr("empty", METACOPY, b"")?;
+    top.file("header", "")?
+        .xattr("header", METACOPY, &[0, 4, 0, 0])?;
+    top.file("bad", "")?.xattr("bad", METACOPY, &[0, 3, 0])?;
+    for name in ["empty", "header", "bad"] {
+        bottom.file(name, "data")?;
+    }
+    let upper = Options::new().lowers(&[&bottom]).upper(&top, &fx.work()?);
+    for options in [Options::new().lowers(&[&top, &bottom]), upper] {
+        let ov = fx.mount(&options.set("metacopy", "off"))?;
+        for (name, errno) in [
+            ("empty", Errno::PERM),
+            ("header", Errno::PERM),
+            ("bad", Errno::IO),
+        ] {
+            check::errno(name, sys::lstat(ov.join(name)), errno)?;
+            check::errno(name, sys::open_read(ov.join(name)), errno)?;
+        }
+        fx.unmount(ov.path())?;
+    }
+    Ok(())
 }

@@ -17,12 +17,14 @@ use rustix::mount::fsopen;
 use rustix::mount::mount_change;
 use rustix::mount::mount_remount;
 use rustix::mount::move_mount;
+use rustix::mount::open_tree;
 use rustix::mount::FsMountFlags;
 use rustix::mount::FsOpenFlags;
 use rustix::mount::MountAttrFlags;
 use rustix::mount::MountFlags;
 use rustix::mount::MountPropagationFlags;
 use rustix::mount::MoveMountFlags;
+use rustix::mount::OpenTreeFlags;
 use rustix::process::Pid;
 use rustix::process::PidfdFlags;
 use rustix::process::PidfdGetfdFlags;
@@ -57,6 +59,7 @@ pub const TESTS: &[Test] = &[
         other_mount_namespace,
     ),
     Test::new("layer_with_locked_mounts", "A4 E8", locked_mounts),
+    Test::new("layer_of_a_mount_of_others", "A4 E8", mount_of_others),
     Test::new(
         "context_of_another_user_namespace",
         "E7 A1 M17",
@@ -66,6 +69,11 @@ pub const TESTS: &[Test] = &[
         "credentials_are_of_whoever_gave_the_option",
         "M17 F15",
         credentials,
+    ),
+    Test::new(
+        "files_that_the_mounter_cannot_read",
+        "M11 M17 X8 F15",
+        unreadable,
     ),
     Test::new(
         "refusals_name_option_and_path",
@@ -112,13 +120,14 @@ fn too_many(fx: &Fixture) -> Result {
 
 /// Such names cannot be merged by their bytes. Those below /proc/sys stand for all of them.
 fn compares_names_itself(fx: &Fixture) -> Result {
-    let [a, _] = two(fx)?;
-    let odd = Layer::create("/proc/sys/kernel".into())?;
     let mut table = Table::new();
-    for lowers in [[&a, &odd], [&odd, &a]] {
-        let result = fx.mount(&Options::new().lowers(&lowers));
-        table.note(check::errno("mount", result, Errno::INVAL))?;
+    for key in ["lowerdir", "lowerdir+", "datadir+", "upperdir", "workdir"] {
+        let result = fsconfig_set_string(open_context(fx)?, key, "/proc/sys/kernel");
+        table.note(check::errno(key, result, Errno::INVAL))?;
     }
+    // Those above are names as others, which the VFS has at hand.
+    let context = open_context(fx)?;
+    fsconfig_set_string(&context, "lowerdir+", "/proc").context("/proc")?;
     table.finish()
 }
 
@@ -156,6 +165,22 @@ fn locked_mounts(fx: &Fixture) -> Result {
         Ok(0)
     })?;
     inside.wait()
+}
+
+/// A mount that was made for somebody by one with more rights is not for whoever gets hold of it.
+fn mount_of_others(fx: &Fixture) -> Result {
+    let layers = two(fx)?;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let trees = layers.map(|layer| open_tree(rustix::fs::CWD, layer.path(), flags));
+    let child = in_user_namespace(|| {
+        let context = open_context(fx)?;
+        for tree in trees {
+            fsconfig_set_fd(&context, "lowerdir+", &tree.context("open_tree")?)?;
+        }
+        check::errno("create", fsconfig_create(&context), Errno::PERM)?;
+        Ok(0)
+    })?;
+    child.wait()
 }
 
 /// A child that is root in a user namespace of its own.
@@ -440,4 +465,22 @@ fn remote_named(fx: &Fixture) -> Result {
         &["lowerdir:", &layer.path().to_string_lossy()],
     ))?;
     table.finish()
+}
+
+/// Attributes in the namespace of users cannot be read where the file cannot, which may be looked up all the same.
+fn unreadable(fx: &Fixture) -> Result {
+    let [a, b] = two(fx)?;
+    b.file("secret", "secret")?.chmod("secret", 0o600)?;
+    b.file("open", "open")?.dir("dir")?.file("dir/file", "")?;
+    let context = open_context(fx)?;
+    let options = Options::new().lowers(&[&a, &b]).flag("userxattr");
+    configure(&context, &options)?;
+    let flag = || fsconfig_set_flag(&context, "override_creds");
+    sys::as_user(1000, 1000, &[], flag)?.context("override_creds")?;
+    let point = attach(fx, &context)?;
+    check::equal("size", sys::lstat(point.join("secret"))?.st_size, 6)?;
+    let opened = sys::open_read(point.join("secret"));
+    check::errno("open", opened, Errno::ACCESS)?;
+    content(point.join("open"), "open")?;
+    crate::expect::lists(point.join("dir"), &["file"])
 }
