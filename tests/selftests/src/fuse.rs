@@ -47,6 +47,9 @@ pub const FLUSH_ERROR: &str = "user.server.flush-error";
 /// With which errno `statfs` fails, in decimal; 0 for success.
 pub const STATFS_ERROR: &str = "user.server.statfs-error";
 
+/// How long names may be, in decimal, as `statfs` says.
+pub const NAME_LENGTH: &str = "user.server.name-length";
+
 /// What is added to the inode numbers that users see, in decimal.
 pub const NUMBERS_FROM: &str = "user.server.numbers-from";
 
@@ -214,6 +217,7 @@ struct Server {
     flush_owner: u64,
     flush_error: u64,
     statfs_error: u64,
+    name_length: u32,
 }
 
 impl Server {
@@ -225,6 +229,7 @@ impl Server {
             flush_owner: 0,
             flush_error: 0,
             statfs_error: 0,
+            name_length: 255,
         }
     }
 
@@ -250,7 +255,7 @@ impl Server {
                 let types = self.features.types;
                 self.tree.list(node, request.u64(8), request.u32(16), types)
             }
-            opcode::STATFS => failing(self.statfs_error).map(|()| reply::statfs()),
+            opcode::STATFS => failing(self.statfs_error).map(|()| reply::statfs(self.name_length)),
             opcode::FLUSH => {
                 self.flushes += 1;
                 self.flush_owner = request.u64(16);
@@ -326,6 +331,10 @@ impl Server {
         }
         if request.node() == ROOT && name == STATFS_ERROR.as_bytes() {
             self.statfs_error = number()?;
+            return Ok(Reply::new());
+        }
+        if request.node() == ROOT && name == NAME_LENGTH.as_bytes() {
+            self.name_length = u32::try_from(number()?).map_err(|_| Errno::INVAL)?;
             return Ok(Reply::new());
         }
         if request.node() == ROOT && name == NUMBERS_FROM.as_bytes() {

@@ -66,10 +66,10 @@ pub fn init() -> Reply {
 }
 
 /// `struct fuse_statfs_out`.
-pub fn statfs() -> Reply {
+pub fn statfs(name_length: u32) -> Reply {
     let counts = [1 << 20, 1 << 19, 1 << 19, 1000, 500];
     let reply = counts.into_iter().fold(Reply::new(), Reply::u64);
-    reply.u32(4096).u32(255).u32(4096).zeroes(28)
+    reply.u32(4096).u32(name_length).u32(4096).zeroes(28)
 }
 
 /// The value of an attribute, or its length if no room is given for it.

@@ -25,6 +25,11 @@ pub const TESTS: &[Test] = &[
     Test::new("remote_layer_without_statfs", "E8", without_statfs),
     Test::new("remote_lower_is_flushed", "F8", is_flushed),
     Test::new("remote_flush_fails", "F8", flush_fails),
+    Test::new(
+        "name_longer_than_other_layers_allow",
+        "L1 F19 R2 1.5",
+        long_name,
+    ),
     Test::new("ino_too_big_for_xino", "1.10 M12 R4", too_big_for_xino),
 ];
 
@@ -196,6 +201,32 @@ fn too_big_for_xino(fx: &Fixture) -> Result {
             entry.ino,
             expected,
         )?;
+    }
+    Ok(())
+}
+
+/// The layer that allows the longest names says how long they may be.
+fn long_name(fx: &Fixture) -> Result {
+    let bottom = fuse::filesystem(fx, "bottom", Features::ALL)?;
+    let top = fx.layer("top")?;
+    top.dir("dir")?.file("dir/short", "")?;
+    let long = "x".repeat(300);
+    bottom.dir("dir")?.file(format!("dir/{long}"), "long")?;
+    let length = |path: &std::path::Path| rustix::fs::statfs(path).map(|st| st.f_namelen);
+    let few = fx.lowers(&[&top, &bottom])?;
+    check::equal("as many as on each", length(few.path())?, 255)?;
+    fx.unmount(few.path())?;
+
+    fuse::set_number(&bottom, fuse::NAME_LENGTH, 500)?;
+    for layers in [[&top, &bottom], [&bottom, &top]] {
+        let ov = fx.lowers(&layers)?;
+        check::equal("as many as on one", length(ov.path())?, 500)?;
+        content(ov.join("dir").join(&long), "long")?;
+        lists(ov.join("dir"), &["short", &long])?;
+        crate::expect::absent(ov.join("dir").join("y".repeat(400)))?;
+        let result = sys::lstat(ov.join("dir").join("y".repeat(501)));
+        check::errno("one longer", result, Errno::NAMETOOLONG)?;
+        fx.unmount(ov.path())?;
     }
     Ok(())
 }
