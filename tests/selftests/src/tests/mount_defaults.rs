@@ -36,7 +36,7 @@ pub const TESTS: &[Test] = &[
         "W2 M9 1.2",
         lacking_upper,
     ),
-    Test::new("lower_without_handles", "M12 H8 1.2", lower_without_handles),
+    Test::new("lower_without_handles", "M12 1.2", lower_without_handles),
     Test::new("upper_in_use_by_the_other_type", "E10 W4", in_use_by_other),
 ];
 

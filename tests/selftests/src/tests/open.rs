@@ -2,6 +2,11 @@
 
 //! Opening files, and what can be done with a descriptor besides reading.
 
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::inotify;
 use rustix::fs::FlockOperation;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -23,6 +28,7 @@ pub const TESTS: &[Test] = &[
     Test::new("open_fadvise_and_readahead", "F8", fadvise),
     Test::new("open_fsync", "F6 F20", fsync),
     Test::new("open_many_files", "F1", many_files),
+    Test::new("open_is_noticed_by_path", "F1 Q26", noticed),
 ];
 
 const SIZE: usize = 100_000;
@@ -200,4 +206,53 @@ fn many_files(fx: &Fixture) -> Result {
         check::bytes("data", &buffer[..length], format!("{n}").as_bytes())?;
     }
     Ok(())
+}
+
+/// Watches what is done to one file.
+fn watch(path: impl AsRef<Path>) -> Result<OwnedFd> {
+    let flags = inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC;
+    let group = inotify::init(flags).context("inotify")?;
+    let all = inotify::WatchFlags::ALL_EVENTS;
+    inotify::add_watch(&group, path.as_ref(), all).context("watch")?;
+    Ok(group)
+}
+
+/// What was done since; nothing if nothing was.
+fn events(group: &OwnedFd) -> Result<inotify::ReadFlags> {
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    let mut reader = inotify::Reader::new(group, &mut buffer);
+    let mut seen = inotify::ReadFlags::empty();
+    loop {
+        match reader.next() {
+            Ok(event) => seen |= event.events(),
+            Err(Errno::AGAIN) => return Ok(seen),
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+/// Whoever watches the file is told, and so is who watches the layer's, whichever way the file is opened.
+fn noticed(fx: &Fixture) -> Result {
+    let (top, bottom) = (fx.layer("top")?, fx.layer("bottom")?);
+    bottom.file("f", "data")?.dir("d")?.file("d/low", "")?;
+    top.dir("d")?;
+    let ov = fx.lowers(&[&top, &bottom])?;
+    let (file, real) = (watch(ov.join("f"))?, watch(bottom.join("f"))?);
+    let dir = watch(ov.join("d"))?;
+    crate::expect::content(ov.join("f"), "data")?;
+    crate::expect::lists(ov.join("d"), &["low"])?;
+    let all =
+        inotify::ReadFlags::OPEN | inotify::ReadFlags::ACCESS | inotify::ReadFlags::CLOSE_NOWRITE;
+    check::equal("of the file", events(&file)?, all)?;
+    check::equal("of the layer's file", events(&real)?, all)?;
+    let seen = events(&dir)?;
+    check::ok(
+        seen.contains(all),
+        format_args!("of the directory: {seen:?}"),
+    )?;
+    // What is done to the layer itself is seen there alone.
+    crate::expect::content(bottom.join("f"), "data")?;
+    check::equal("of the layer's file, read there", events(&real)?, all)?;
+    let none = inotify::ReadFlags::empty();
+    check::equal("of the file, read on the layer", events(&file)?, none)
 }

@@ -37,6 +37,7 @@ pub const TESTS: &[Test] = &[
     Test::new("stat_large_ids", "F13", large_ids),
     Test::new("stat_times_of_any_age", "F13", times),
     Test::new("stat_sparse_file_blocks", "F13", sparse_blocks).on_disks_too(),
+    Test::new("stat_direct_io_alignment", "F13 F3", direct_io_alignment).on_disks_too(),
     Test::new("stat_reading_leaves_lower_atime", "1.16 F18", lower_atime).on_disks_too(),
     Test::new("statx_mount_root_attribute", "F13", mount_root_attribute),
     Test::new("ino_is_that_of_the_layer", "1.10", ino_of_layer).on_disks_too(),
@@ -507,4 +508,19 @@ fn unique(fx: &Fixture) -> Result {
     seen.dedup();
     check::equal("different numbers", seen.len(), count)?;
     check::equal("paths", count, 121)
+}
+
+/// How direct I/O has to be aligned depends on the layer, and programs ask the file.
+fn direct_io_alignment(fx: &Fixture) -> Result {
+    let (top, bottom) = (fx.layer("top")?, fx.layer("bottom")?);
+    bottom.file("f", vec![1; 8192])?;
+    let ov = fx.lowers(&[&top, &bottom])?;
+    let aligned = StatxFlags::from_bits_retain(0x2000 | 0x2_0000);
+    let ask = |path: std::path::PathBuf| {
+        let st = rustix::fs::statx(CWD, path, AtFlags::empty(), aligned)?;
+        let given = st.stx_mask & aligned.bits();
+        let numbers = [st.stx_dio_mem_align, st.stx_dio_offset_align];
+        Ok::<_, rustix::io::Errno>((given, numbers, st.stx_dio_read_offset_align))
+    };
+    check::equal("alignment", ask(ov.join("f"))?, ask(bottom.join("f"))?)
 }
