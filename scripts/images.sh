@@ -57,7 +57,7 @@ versions() {
 }
 
 recipe=1
-inputs=("$top"/scripts/images/* "$top"/tests/run/programs/* "$top"/tests/run/src/{cut,expect,listing,merge,walk}.rs)
+inputs=("$top"/scripts/images/* "$top"/tests/run/programs/* "$top"/tests/run/src/{attributes,cut,expect,listing,merge,walk}.rs)
 id=$(
 	{
 		echo "$recipe $codename ${base[*]} / ${second[*]}"

@@ -7,6 +7,9 @@ use std::fmt::{self, Write as _};
 /// A path below the root of a tree, without a leading slash; the root itself is empty.
 pub type TreePath = Vec<u8>;
 
+/// Extended attributes by name. A mark of an overlay on its layer is none of them.
+pub type Attributes = BTreeMap<Vec<u8>, Vec<u8>>;
+
 /// The inode behind a path, told apart from all others of the same tree: layer (0 in a mounted tree), device, number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Identity {
@@ -52,6 +55,7 @@ pub struct Object {
     /// Seconds and nanoseconds.
     pub modified: (i64, u32),
     pub links: u64,
+    pub attributes: Attributes,
     pub identity: Identity,
 }
 
@@ -210,7 +214,11 @@ impl fmt::Display for Object {
             f,
             "\t{:04o}\t{}:{}\t{seconds}.{nanoseconds:09}\t{} links",
             self.mode, self.owner, self.group, self.links
-        )
+        )?;
+        for (name, value) in &self.attributes {
+            write!(f, "\t{}={}", name.escape_ascii(), value.escape_ascii())?;
+        }
+        Ok(())
     }
 }
 
@@ -228,6 +236,7 @@ pub mod samples {
             group: 0,
             modified: (0, 0),
             links: 0,
+            attributes: Attributes::new(),
             identity: Identity {
                 layer: 0,
                 device: 0,

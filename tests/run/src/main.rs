@@ -4,6 +4,7 @@
 //!
 //! `cut` and `expect` run while scripts/images.sh makes the image, `guest` in the guest, and `list` wherever a tree is to be seen.
 
+mod attributes;
 mod compare;
 mod cut;
 mod expect;

@@ -3,23 +3,22 @@
 //! directories agree with what stat says of their entries.
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use anyhow::{Context, Result};
-use rustix::fs::{
-    fgetxattr, openat, readlinkat, statat, AtFlags, Dir, FileType, Mode, OFlags, Stat, CWD,
-};
-use rustix::io::Errno;
+use anyhow::{bail, Context, Result};
+use rustix::fs::{openat, readlinkat, statat, AtFlags, Dir, FileType, Mode, OFlags, Stat, CWD};
 use xxhash_rust::xxh64::Xxh64;
 
-use crate::listing::{escaped, join, Identity, Kind, Listing, Object, TreePath};
+use crate::attributes::{self, Marks};
+use crate::listing::{escaped, join, Attributes, Identity, Kind, Listing, Object, TreePath};
 
 /// For which entries the inode number in a directory's listing has to be the one that stat gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EntryNumbers {
     All,
-    /// For a host's own file system, which is not what is tried.
+    /// For a host's own file system, which is not what is tried; and where files were copied up from one file system to another:
+    /// they keep their numbers, but listings may have those of the copies.
     Unchecked,
     /// Where an overlay has layers on several file systems, its directories have numbers of their own that listings lack.
     NonDirectories,
@@ -69,8 +68,8 @@ struct Walker {
 impl Walker {
     fn directory(&mut self, directory: &OwnedFd, path: TreePath) -> Result<()> {
         let stat = rustix::fs::fstat(directory)?;
-        let opaque = self.view == View::Layer && is_opaque(directory.as_fd())?;
-        self.insert(path.clone(), &stat, Kind::Directory { opaque });
+        let (attributes, Marks { opaque, .. }) = self.attributes(directory, b".", &path)?;
+        self.insert(path.clone(), &stat, Kind::Directory { opaque }, attributes);
 
         let mut dots = 0;
         for entry in Dir::read_from(directory).context(escaped(&path))? {
@@ -127,13 +126,16 @@ impl Walker {
                 rustix::fs::minor(stat.st_rdev),
             )
         };
-        let kind = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => {
-                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let inner = openat(directory, name, flags, Mode::empty())
-                    .with_context(|| format!("open {}", escaped(&path)))?;
-                return self.directory(&inner, path);
-            }
+        let file_type = FileType::from_raw_mode(stat.st_mode);
+        if file_type == FileType::Directory {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let inner = openat(directory, name, flags, Mode::empty())
+                .with_context(|| format!("open {}", escaped(&path)))?;
+            return self.directory(&inner, path);
+        }
+        let (attributes, marks) = self.attributes(directory, name.to_bytes(), &path)?;
+        let kind = match file_type {
+            FileType::RegularFile if marks.whiteout && stat.st_size == 0 => Kind::Whiteout,
             FileType::RegularFile => {
                 let (size, hash) = self
                     .read(directory, name)
@@ -173,10 +175,22 @@ impl Walker {
             }
             FileType::Fifo => Kind::Fifo,
             FileType::Socket => Kind::Socket,
-            FileType::Unknown => anyhow::bail!("{}: a type unknown to stat", escaped(&path)),
+            FileType::Directory | FileType::Unknown => {
+                bail!("{}: a type unknown to stat", escaped(&path))
+            }
         };
-        self.insert(path, stat, kind);
+        self.insert(path, stat, kind, attributes);
         Ok(())
+    }
+
+    fn attributes(
+        &self,
+        directory: &OwnedFd,
+        name: &[u8],
+        path: &[u8],
+    ) -> Result<(Attributes, Marks)> {
+        attributes::read(&attributes::place(directory, name), self.view)
+            .with_context(|| escaped(path))
     }
 
     fn read(&mut self, directory: &OwnedFd, name: &CStr) -> Result<(u64, u64)> {
@@ -195,7 +209,7 @@ impl Walker {
         }
     }
 
-    fn insert(&mut self, path: TreePath, stat: &Stat, kind: Kind) {
+    fn insert(&mut self, path: TreePath, stat: &Stat, kind: Kind, attributes: Attributes) {
         let object = Object {
             kind,
             mode: stat.st_mode & 0o7777,
@@ -203,6 +217,7 @@ impl Walker {
             group: stat.st_gid,
             modified: (stat.st_mtime, stat.st_mtime_nsec as u32),
             links: stat.st_nlink,
+            attributes,
             identity: Identity {
                 layer: 0,
                 device: stat.st_dev,
@@ -222,17 +237,6 @@ impl Walker {
 
     fn problem(&mut self, text: String) {
         self.walked.problems.push(text);
-    }
-}
-
-fn is_opaque(directory: BorrowedFd<'_>) -> Result<bool> {
-    let mut value = [0_u8; 2];
-    match fgetxattr(directory, "trusted.overlay.opaque", &mut value) {
-        Ok(length) => Ok(value[..length] == *b"y"),
-        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(false),
-        // A longer value means nothing.
-        Err(Errno::RANGE) => Ok(false),
-        Err(error) => Err(error).context("read trusted.overlay.opaque"),
     }
 }
 
