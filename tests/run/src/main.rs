@@ -9,9 +9,12 @@ mod compare;
 mod cut;
 mod expect;
 mod guest;
+mod image;
 mod listing;
 mod merge;
+mod reading;
 mod report;
+mod stage;
 mod walk;
 
 use std::path::PathBuf;
@@ -57,7 +60,7 @@ enum Task {
         layer: bool,
     },
     /// Do the main job, in the guest
-    Guest(guest::Options),
+    Guest(stage::Options),
     /// Run a program of a tree, inside it
     Chroot { root: PathBuf, program: PathBuf },
 }
@@ -97,7 +100,7 @@ fn run(task: Task) -> Result<bool> {
             return Ok(walked.problems.is_empty());
         }
         Task::Guest(options) => return guest::run(&options),
-        Task::Chroot { root, program } => guest::chroot(&root, &program)?,
+        Task::Chroot { root, program } => stage::chroot(&root, &program)?,
     }
     Ok(true)
 }
