@@ -107,7 +107,7 @@ help: ## show this list
 		FUZZ_SECONDS=n 'how long make fuzz runs each of its targets (default: 30)' \
 		N=n 'how many scripts make oracle runs (default: 2000); SEED= is the seed of the first (1), STEPS= how long each is (50)' \
 		REPLAY=file 'the only script that make oracle runs, as a failure prints it' \
-		TYPE= 'what make run mounts: rovl (the default), dropin or overlay' \
+		TYPE= "what make run mounts: rovl (the default), dropin or the kernel's own overlay, to compare with" \
 		INSTALL_MOD_PATH= 'the folder below which make install puts the modules (default: /)' \
 		STRESS_SECONDS=n 'how long make stress runs each of its parts (default: 300); STRESS_SEED= what it draws from' \
 		CRASH_POINTS=n 'at how many points make crash cuts the power (default: 500); CRASH_SEED= what it draws from' \

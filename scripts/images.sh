@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Makes the disk that `make run` mounts, and prints the directory that holds it: layers.ext4, packages (what is inside) and
 # sum. The disk holds a root file system of the distribution's own packages, cut into three layers as the build of a container
-# image would, and what the guest has to find in them (see scripts/images/layers.sh).
+# image would, packages for a container to install, and what the guest has to find (see scripts/images/layers.sh).
 #
 # Needs no root, where the system lets users have user namespaces.
 
@@ -13,6 +13,9 @@ source "$(dirname "$0")/lib.sh"
 # runs triggers, and compiles.
 base=(perl tzdata)
 second=(python3-minimal)
+# What a container installs on top, from files on the disk. All that it depends on beyond that is in the layers. It has
+# configuration files, alternatives, and scripts, and is of use at once.
+extra=vim-tiny
 
 "$top/scripts/packages.sh" images
 
@@ -53,14 +56,14 @@ fi
 # the pattern or a name, the image stays as it is until something else changes.
 versions() {
 	apt-get --simulate --no-install-recommends -o Dir::State::status=/dev/null -o APT::Get::Show-User-Simulation-Note=false \
-		install '?essential' "${base[@]}" "${second[@]}" 2>/dev/null | awk '$1 == "Inst" { print $2, $3 }' | sort || true
+		install '?essential' "${base[@]}" "${second[@]}" "$extra" 2>/dev/null | awk '$1 == "Inst" { print $2, $3 }' | sort || true
 }
 
-recipe=1
-inputs=("$top"/scripts/images/* "$top"/tests/run/programs/* "$top"/tests/run/src/{attributes,cut,expect,listing,merge,walk}.rs)
+recipe=2
+inputs=("$top"/scripts/images/* "$top"/tests/run/{programs,containers/left}/* "$top"/tests/run/src/{attributes,cut,expect,listing,merge,steps,walk}.rs)
 id=$(
 	{
-		echo "$recipe $codename ${base[*]} / ${second[*]}"
+		echo "$recipe $codename ${base[*]} / ${second[*]} / $extra"
 		(cd "$top" && sha256sum "${inputs[@]#"$top"/}")
 		versions
 	} | key
@@ -107,7 +110,7 @@ done < <(apt-config dump | grep -E '^Acquire::(https?|Retries|ForceIPv[46]|Check
 options+=(
 	--customize-hook='mkdir -m 755 "$1/rovl"'
 	--customize-hook="copy-in $stage/rovl-run $stage/layers.sh $stage/edit.sh $stage/programs /rovl"
-	--customize-hook="sh \"\$1/rovl/layers.sh\" \"\$1\" $(date +%s) ${second[*]}"
+	--customize-hook="sh \"\$1/rovl/layers.sh\" \"\$1\" $(date +%s) $extra ${second[*]}"
 	--customize-hook="download /rovl/packages $unfinished/packages"
 	--customize-hook="download /rovl/layers.ext4 $unfinished/layers.ext4"
 )

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 # The main job: mounts a real Debian tree, cut into three layers, in the guest, compares it with what the host worked out, and
-# runs its own programs in it. What it prints at the end fits one screen; the last line says PASS or FAIL.
+# runs its own programs in it; then lets two containers write over the layers, and uses what they wrote as layers. What it
+# prints at the end fits one screen; the last line says PASS or FAIL.
 #   TYPE=rovl      the module that is tried (default); dropin is the same source as overlay.ko, overlay the kernel's own one
 
 source "$(dirname "$0")/lib.sh"
@@ -27,17 +28,35 @@ esac
 runner=$("$top/scripts/program.sh" rovl-guest)
 tool=$("$top/scripts/program.sh" rovl-run)
 image=$("$top/scripts/images.sh")
-prepared=$SECONDS
 
 out=$top/build/run
 log=$cache/log/run.log
 rm -rf "$out"
 mkdir -p "$out"
+# The guest's own copy of an empty file system, which takes no room.
+changes=$out/changes.ext4
+trap 'rm -f "$changes"' EXIT
+truncate -s 1G "$changes"
+PATH=$PATH:/usr/sbin:/sbin mke2fs -q -t ext4 "$changes" || die "an empty disk could not be formatted"
+
+# guest TASK OPTIONS.. -- ARGUMENTS..: does the task in the guest; the options are the runner's, the arguments the task's own.
+guest() {
+	local task=$1 options=()
+	shift
+	while [[ $1 != -- ]]; do
+		options+=("$1")
+		shift
+	done
+	shift
+	"$runner" --kernel "$bzimage" --kvm "${KVM:-auto}" --mem 2G --cpus 2 --log "$log" --out "$out" "${options[@]}" \
+		--module "$module" --file "$tool:/bin/rovl-run:755" --disk "$image/layers.ext4:snapshot" --disk "$changes:snapshot" \
+		-- /bin/rovl-run "$task" --type "$fs" --module "/lib/modules/${module##*/}" --image /dev/disk/rovl/layers \
+		--changes /dev/disk/rovl/changes --out /out "$@"
+}
+
+prepared=$SECONDS
 status=0
-"$runner" --kernel "$bzimage" --kvm "${KVM:-auto}" --mem 2G --cpus 2 --timeout 600 --log "$log" --out "$out" \
-	--module "$module" --file "$tool:/bin/rovl-run:755" --disk "$image/layers.ext4:snapshot" \
-	-- /bin/rovl-run guest --type "$fs" --module "/lib/modules/${module##*/}" --image /dev/disk/rovl/layers --out /out ||
-	status=$?
+guest guest --timeout 600 -- || status=$?
 
 case $status in
 0) reason= ;;
@@ -57,4 +76,4 @@ if [[ -n $reason ]]; then
 	echo "FAIL: $TYPE: $reason ($times)"
 	exit 1
 fi
-echo "PASS: $TYPE shows and runs the tree as it is ($times)"
+echo "PASS: $TYPE shows, runs and changes the tree as it should; the changes are listed in ${out#"$PWD/"}/*.changes ($times)"

@@ -3,12 +3,13 @@
 # Called by mmdebstrap once the base system is in place: goes on changing it as the build of an image does, cuts the layers,
 # and leaves the file system image in the directory rovl of the tree. Runs as root, or as what passes for root in a user
 # namespace, so nothing here may need device nodes or trusted attributes on the host.
-#   layers.sh TREE EPOCH PACKAGE..    the packages are those of the second layer
+#   layers.sh TREE EPOCH EXTRA PACKAGE..    the packages are those of the second layer; EXTRA is the one that containers install
 set -eu
 
 tree=$1
 epoch=$2
-shift 2
+extra=$3
+shift 3
 work=$tree/rovl
 tool=$work/rovl-run
 PATH=$PATH:/usr/sbin:/sbin
@@ -61,6 +62,19 @@ chroot "$tree" /bin/sh -eu -s <"$work/edit.sh"
 settle $((epoch + 2))
 copy_tree "$work/tree-3"
 
+echo "layers: what a container makes of it"
+mkdir -p "$work/image/packages" "$work/archives/partial" "$tree/tmp/packages"
+APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get -o DPkg::Chroot-Directory="$tree" -o Dir::Cache::archives="$work/archives" \
+	--yes --download-only install "$extra"
+# A colon, which parts the epoch of a version, is escaped in the names; the version is in the package.
+for package in "$work"/archives/*.deb; do
+	name=${package##*/}
+	cp "$package" "$work/image/packages/${name%%_*}.deb"
+done
+cp "$work"/image/packages/*.deb "$tree/tmp/packages/"
+"$tool" work left "$tree"
+copy_tree "$work/tree-left"
+
 echo "layers: cutting"
 cut_layer 2
 cut_layer 3
@@ -76,6 +90,7 @@ for program in "$work"/programs/*; do
 	printf '%s: ' "$name"
 	tail -n 1 "$expect/programs/$name"
 done
+"$tool" list "$work/tree-left" >"$expect/left"
 chroot "$work/tree-3" dpkg-query -W >"$work/packages"
 
 echo "layers: the file system"

@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The main job, in the guest: the reading part, and what comes before and after it.
+//! The main job, in the guest: the reading part, then containers that write.
 
 use anyhow::{ensure, Result};
 
 use crate::image::{self, IMAGE};
-use crate::reading;
 use crate::report::Report;
 use crate::stage::{self, Options};
+use crate::{reading, writing};
 
 /// Returns whether all was as expected.
 pub fn run(options: &Options) -> Result<bool> {
     let mut report = Report::default();
     let module = report.step("module", || stage::load(options).map(|text| ((), text)));
     if module.is_some() {
-        let image = report.step("image", || {
+        if let Some(layers) = report.step("image", || {
             image::mount(options)?;
             image::check(options)
-        });
-        if image.is_some() {
+        }) {
             reading::run(options, &mut report);
+            writing::run(options, &layers, &mut report);
         }
         report.step("take down", || take_down(options).map(|text| ((), text)));
     }
@@ -36,7 +36,5 @@ fn take_down(options: &Options) -> Result<String> {
     ensure!(left == 0, "{left} overlays are still mounted");
     stage::unmount_at(IMAGE)?;
     stage::unload(options)?;
-    let written = image::sectors_written(&options.image)?;
-    ensure!(written == 0, "{written} sectors of the image were written");
-    Ok("unmounted, module unloaded, nothing written to the image".to_owned())
+    Ok("unmounted, module unloaded".to_owned())
 }

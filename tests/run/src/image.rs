@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The image: `layers/N`, and in `expect` what has to be found, as the host worked it out.
+//! The image: `layers/N`, `packages`, and in `expect` what has to be found, as the host worked it out.
 //!
 //! `layer-N` and `merged` are listings, and `programs/NAME` is what the program `srv/audit/NAME` of the tree printed in a plain
-//! copy of the tree.
+//! copy of the tree. `left` is what that copy held after the work of the left container.
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::{ensure, Context, Result};
-use rustix::mount::MountFlags;
+use rustix::mount::{mount_remount, MountFlags};
+use xxhash_rust::xxh64::xxh64;
 
 use crate::compare;
 use crate::listing::Listing;
@@ -18,15 +19,36 @@ use crate::walk::{walk, EntryNumbers, View};
 // Short, because /proc/mounts repeats it.
 pub const IMAGE: &str = "/image";
 
-/// Reads all that the layers hold, from the lowest to the topmost.
-fn read() -> Result<Vec<Listing>> {
-    let mut listings = Vec::new();
-    for name in names()? {
-        let walked = walk(Path::new(&path(&name)), View::Layer, EntryNumbers::All)?;
-        ensure!(walked.problems.is_empty(), "{}", walked.problems.join("\n"));
-        listings.push(walked.listing);
+/// The layers as they were found at the start, from the lowest to the topmost.
+pub struct Layers(pub Vec<Listing>);
+
+impl Layers {
+    /// Reads all that the layers hold.
+    fn read() -> Result<Self> {
+        let mut listings = Vec::new();
+        for name in names()? {
+            let walked = walk(Path::new(&path(&name)), View::Layer, EntryNumbers::All)?;
+            ensure!(walked.problems.is_empty(), "{}", walked.problems.join("\n"));
+            listings.push(walked.listing);
+        }
+        Ok(Layers(listings))
     }
-    Ok(listings)
+
+    fn checksum(&self) -> u64 {
+        let all: String = self.0.iter().map(Listing::lines).collect();
+        xxh64(all.as_bytes(), 0)
+    }
+
+    /// Reads them once more, and fails unless everything is as it was.
+    pub fn read_again(&self) -> Result<String> {
+        let again = Layers::read()?;
+        for (before, after) in self.0.iter().zip(&again.0) {
+            compare::same(&before.lines(), &after.lines()).context("a layer has changed")?;
+        }
+        let (before, after) = (self.checksum(), again.checksum());
+        ensure!(before == after, "{before:016x} became {after:016x}");
+        Ok(format!("checksum {before:016x} before and after"))
+    }
 }
 
 /// Mounts the image, read-only.
@@ -36,10 +58,10 @@ pub fn mount(options: &Options) -> Result<()> {
 }
 
 /// Checks that the layers are those that the host computed with: then a difference in a merged tree can only come from merging.
-pub fn check(options: &Options) -> Result<((), String)> {
-    let layers = read()?;
+pub fn check(options: &Options) -> Result<(Layers, String)> {
+    let layers = Layers::read()?;
     let mut texts = Vec::new();
-    for (name, listing) in names()?.iter().zip(&layers) {
+    for (name, listing) in names()?.iter().zip(&layers.0) {
         let found = listing.lines();
         let expected = expectation(&format!("layer-{name}"))?;
         keep_unless_same(options, &format!("layer-{name}"), &expected, &found)?;
@@ -53,7 +75,14 @@ pub fn check(options: &Options) -> Result<((), String)> {
         ));
     }
     let text = format!("layers of {} objects, as they were made", texts.join(", "));
-    Ok(((), text))
+    Ok((layers, text))
+}
+
+/// From here on a write to a layer would succeed, and be found by its checksum.
+pub fn make_writable(options: &Options) -> Result<()> {
+    let written = sectors_written(&options.image)?;
+    ensure!(written == 0, "{written} sectors of the image were written");
+    mount_remount(IMAGE, MountFlags::NOATIME, "").context("remount the image")
 }
 
 /// The names of the layers, from the lowest to the topmost.
@@ -83,6 +112,17 @@ pub fn store(place: &str) -> Result<stage::Store> {
     stage::Store::make(place, Path::new(&top))
 }
 
+/// Gives a container the packages that it can install.
+pub fn copy_packages(root: &Path) -> Result<()> {
+    let target = root.join("tmp/packages");
+    fs::create_dir(&target)?;
+    for entry in fs::read_dir(Path::new(IMAGE).join("packages"))? {
+        let entry = entry?;
+        fs::copy(entry.path(), target.join(entry.file_name()))?;
+    }
+    Ok(())
+}
+
 /// A file of `expect`.
 pub fn expectation(name: &str) -> Result<String> {
     let path = Path::new(IMAGE).join("expect").join(name);
@@ -103,7 +143,7 @@ pub fn keep_unless_same(options: &Options, name: &str, expected: &str, found: &s
     })
 }
 
-pub fn sectors_written(device: &Path) -> Result<u64> {
+fn sectors_written(device: &Path) -> Result<u64> {
     let device = device.canonicalize()?;
     let name = device.file_name().context("a device has a name")?;
     let path = Path::new("/sys/class/block").join(name).join("stat");

@@ -5,6 +5,7 @@
 //! `cut` and `expect` run while scripts/images.sh makes the image, `guest` in the guest, and `list` wherever a tree is to be seen.
 
 mod attributes;
+mod changes;
 mod compare;
 mod cut;
 mod expect;
@@ -15,14 +16,18 @@ mod merge;
 mod reading;
 mod report;
 mod stage;
+mod steps;
 mod walk;
+mod writing;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use crate::steps::Container;
 use crate::walk::{walk, EntryNumbers, View};
 
 #[derive(Parser)]
@@ -61,8 +66,14 @@ enum Task {
     },
     /// Do the main job, in the guest
     Guest(stage::Options),
+    /// Do the work of a container in a tree that has the packages in its /tmp
+    Work { container: Container, root: PathBuf },
     /// Run a program of a tree, inside it
-    Chroot { root: PathBuf, program: PathBuf },
+    Chroot {
+        root: PathBuf,
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        program: Vec<OsString>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -100,7 +111,8 @@ fn run(task: Task) -> Result<bool> {
             return Ok(walked.problems.is_empty());
         }
         Task::Guest(options) => return guest::run(&options),
-        Task::Chroot { root, program } => stage::chroot(&root, &program)?,
+        Task::Work { container, root } => steps::run_all(container, &root)?,
+        Task::Chroot { root, program } => steps::chroot(&root, &program)?,
     }
     Ok(true)
 }

@@ -4,9 +4,7 @@
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::os::unix::fs::{chown, MetadataExt, PermissionsExt};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{ensure, Context, Result};
 use rustix::fs::{AtFlags, Timespec, Timestamps, CWD};
@@ -24,7 +22,10 @@ pub struct Options {
     /// Block device with the image
     #[arg(long)]
     pub image: PathBuf,
-    /// Directory for what was found where it is not what was expected
+    /// Block device with an empty ext4 file system, for changes
+    #[arg(long)]
+    pub changes: PathBuf,
+    /// Directory for logs, and for what was found where it is not what was expected
     #[arg(long)]
     pub out: PathBuf,
 }
@@ -79,7 +80,7 @@ pub fn unmount_at(target: &str) -> Result<()> {
 
 /// A directory for changes, and one to work in beside it.
 pub struct Store {
-    upper: String,
+    pub upper: String,
     work: String,
 }
 
@@ -154,21 +155,4 @@ pub fn leave(root: &str) {
         // A missing one was reported when it could not be mounted; one in use will be when the root is unmounted.
         let _ = unmount(format!("{root}/{name}").as_str(), UnmountFlags::empty());
     }
-}
-
-/// Replaces this process by a program of the tree, in the surroundings that it had on the host.
-pub fn chroot(root: &Path, program: &Path) -> Result<()> {
-    std::os::unix::fs::chroot(root).with_context(|| format!("chroot {}", root.display()))?;
-    std::env::set_current_dir("/")?;
-    let error = Command::new(program)
-        .env_clear()
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        .env("HOME", "/root")
-        .env("LC_ALL", "C.UTF-8")
-        // What iterates over hashes is to print the same each time.
-        .env("PERL_HASH_SEED", "0")
-        .env("PYTHONHASHSEED", "0")
-        .env("PYTHONDONTWRITEBYTECODE", "1")
-        .exec();
-    Err(error).with_context(|| format!("run {}", program.display()))
 }
