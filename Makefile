@@ -5,6 +5,9 @@
 
 # Knobs reach the scripts by the environment; an empty one counts as not given.
 export TYPE KDIR KERNEL KERNEL_TARBALL KERNEL_SHA256 LLVM KVM V ROVL_NO_INSTALL FILTER LEAK_ROUNDS GUESTS FUZZ_SECONDS STRESS_SECONDS STRESS_SEED CRASH_POINTS CRASH_SEED FSX_OPERATIONS N SEED STEPS REPLAY INSTALL_MOD_PATH
+# A command is the shell's affair: make leaves its dollars alone.
+override CMD := $(value CMD)
+export CMD
 
 # A finished file appears under its name at once or not at all.
 deliver = cp "$$ko" $@.new && mv $@.new $@
@@ -24,7 +27,7 @@ overlay.ko:
 	@kdir=$$(scripts/kdir.sh bench) && ko=$$(scripts/module.sh --dropin "$$kdir") && $(deliver)
 
 .PHONY: run
-run: ## mount a real Debian tree in three layers in the guest, and work in it [TYPE=rovl|dropin|overlay]
+run: ## mount a real Debian tree in three layers in the guest, and work in it [TYPE=rovl|dropin|overlay] [CMD='..']
 	@scripts/run.sh
 
 .PHONY: test
@@ -108,6 +111,7 @@ help: ## show this list
 		N=n 'how many scripts make oracle runs (default: 2000); SEED= is the seed of the first (1), STEPS= how long each is (50)' \
 		REPLAY=file 'the only script that make oracle runs, as a failure prints it' \
 		TYPE= "what make run mounts: rovl (the default), dropin or the kernel's own overlay, to compare with" \
+		CMD= 'the only command that make run runs, in a container whose root is the tree, writable' \
 		INSTALL_MOD_PATH= 'the folder below which make install puts the modules (default: /)' \
 		STRESS_SECONDS=n 'how long make stress runs each of its parts (default: 300); STRESS_SEED= what it draws from' \
 		CRASH_POINTS=n 'at how many points make crash cuts the power (default: 500); CRASH_SEED= what it draws from' \

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The main job: mounts a real Debian tree, cut into three layers, in the guest, compares it with what the host worked out, and
 # runs its own programs in it; then lets two containers write over the layers, and uses what they wrote as layers. What it
-# prints at the end fits one screen; the last line says PASS or FAIL.
+# prints at the end fits one screen; the last line says PASS or FAIL. On a terminal a shell in a container follows.
 #   TYPE=rovl      the module that is tried (default); dropin is the same source as overlay.ko, overlay the kernel's own one
+#   CMD='..'       runs only this, in a container over the layers, and ends with its status
 
 source "$(dirname "$0")/lib.sh"
 
@@ -38,6 +39,8 @@ changes=$out/changes.ext4
 trap 'rm -f "$changes"' EXIT
 truncate -s 1G "$changes"
 PATH=$PATH:/usr/sbin:/sbin mke2fs -q -t ext4 "$changes" || die "an empty disk could not be formatted"
+terminal=
+[[ ! -t 0 || ! -t 1 ]] || terminal=1
 
 # guest TASK OPTIONS.. -- ARGUMENTS..: does the task in the guest; the options are the runner's, the arguments the task's own.
 guest() {
@@ -53,6 +56,23 @@ guest() {
 		-- /bin/rovl-run "$task" --type "$fs" --module "/lib/modules/${module##*/}" --image /dev/disk/rovl/layers \
 		--changes /dev/disk/rovl/changes --out /out "$@"
 }
+
+# container PROGRAM ARGUMENT..: runs it in a container, with this terminal if there is one, and ends with its status.
+container() {
+	local status=0 options=(--timeout 0)
+	[[ -z $terminal ]] || options+=(--interactive)
+	guest container "${options[@]}" -- "$@" || status=$?
+	# The runner has numbers of its own.
+	if ((status == 0)) && [[ -f $out/status ]]; then
+		status=$(<"$out/status")
+	fi
+	return "$status"
+}
+
+if [[ -n ${CMD:-} ]]; then
+	container /bin/sh -c "$CMD"
+	exit
+fi
 
 prepared=$SECONDS
 status=0
@@ -77,3 +97,8 @@ if [[ -n $reason ]]; then
 	exit 1
 fi
 echo "PASS: $TYPE shows, runs and changes the tree as it should; the changes are listed in ${out#"$PWD/"}/*.changes ($times)"
+
+if [[ -n $terminal ]]; then
+	echo "A shell in a container over the same layers follows; what is changed in it is gone when it ends."
+	container /bin/bash -l || true
+fi

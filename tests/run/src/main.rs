@@ -7,6 +7,7 @@
 mod attributes;
 mod changes;
 mod compare;
+mod container;
 mod cut;
 mod expect;
 mod guest;
@@ -66,6 +67,13 @@ enum Task {
     },
     /// Do the main job, in the guest
     Guest(stage::Options),
+    /// Run a program in a container over the layers, in the guest
+    Container {
+        #[command(flatten)]
+        options: stage::Options,
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        program: Vec<OsString>,
+    },
     /// Do the work of a container in a tree that has the packages in its /tmp
     Work { container: Container, root: PathBuf },
     /// Run a program of a tree, inside it
@@ -111,6 +119,7 @@ fn run(task: Task) -> Result<bool> {
             return Ok(walked.problems.is_empty());
         }
         Task::Guest(options) => return guest::run(&options),
+        Task::Container { options, program } => container::run(&options, &program)?,
         Task::Work { container, root } => steps::run_all(container, &root)?,
         Task::Chroot { root, program } => steps::chroot(&root, &program)?,
     }
