@@ -22,6 +22,7 @@ use crate::vfs::{
         StatFs,
         StatRequest, //
     },
+    dentry::Dentry,
     inode::{
         Access,
         FileType,
@@ -68,15 +69,21 @@ pub(crate) fn refresh(inode: &Inode<Overlay>) {
     }
 }
 
-/// As [`refresh`], unless the mode is still the same, which is all that counts before the file is written
-/// to: by it the set-user-ID and set-group-ID bits are found that go then.
+/// As [`refresh`], before the file in upper is written to. Only the mode counts then, by which the
+/// set-user-ID and set-group-ID bits are found that go, and mostly it is still the same.
 #[inline]
-pub(super) fn refresh_mode(inode: &Inode<Overlay>) {
-    let layers = inode.superblock().data().layers();
-    if let Some(real) = inode.node().real(layers) {
-        if !inode.has_mode_of(&real) {
-            inode.copy_attributes(&real);
-        }
+pub(super) fn refresh_to_write(inode: &Inode<Overlay>) {
+    let upper = inode.node().upper().and_then(Dentry::inode);
+    if upper.is_some_and(|upper| !inode.has_mode_of(upper)) {
+        refresh(inode);
+    }
+}
+
+/// As [`refresh`], after the file in upper was written to.
+#[inline]
+pub(super) fn refresh_written(inode: &Inode<Overlay>) {
+    if let Some(upper) = inode.node().upper().and_then(Dentry::inode) {
+        inode.copy_written(upper);
     }
 }
 

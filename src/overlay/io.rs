@@ -112,7 +112,7 @@ impl Watcher for Attributes {
 
     #[inline]
     fn written(file: &File<Overlay>) {
-        attr::refresh(file.inode());
+        attr::refresh_written(file.inode());
     }
 }
 

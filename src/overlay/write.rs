@@ -50,7 +50,7 @@ use crate::{
 #[inline]
 fn lock(file: &File<Overlay>) -> InodeLocked<'_, Overlay> {
     let held = file.inode().lock();
-    attr::refresh_mode(file.inode());
+    attr::refresh_to_write(file.inode());
     held
 }
 
@@ -114,7 +114,7 @@ pub(crate) fn fallocate(
         let _creds = file.inode().superblock().data().as_mounter();
         real.allocate(allocation)
     };
-    attr::refresh(file.inode());
+    attr::refresh_written(file.inode());
     result
 }
 
@@ -155,7 +155,7 @@ pub(crate) fn copy_range(
         let _creds = target.superblock().data().as_mounter();
         real_target.copy_from(real_source, range, kind)
     };
-    attr::refresh(target);
+    attr::refresh_written(target);
     drop(held);
     result
 }

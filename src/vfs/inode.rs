@@ -263,11 +263,29 @@ impl<F: FileSystem> Inode<F> {
         unsafe { bindings::spin_unlock(lock) };
     }
 
-    /// Whether the type and permission bits are those of what is at `path`.
+    /// As [`Inode::copy_attributes`], of what writing changes alone: the mode, the times of the last changes
+    /// and the size of `real`.
+    pub(crate) fn copy_written(&self, real: &Inode<AnyFs>) {
+        let (inode, real) = (self.as_ptr(), real.as_ptr());
+        // SAFETY: The inode is valid by the type invariant.
+        let lock = unsafe { ptr::addr_of_mut!((*inode).i_lock) };
+        // SAFETY: The lock is valid, and not held by this task.
+        unsafe { bindings::spin_lock(lock) };
+        // SAFETY: As in `copy_attributes`.
+        unsafe {
+            (*inode).i_mode = (*real).i_mode;
+            bindings::rovl_inode_copy_mtime(inode, real);
+            bindings::rovl_inode_copy_ctime(inode, real);
+            bindings::rovl_i_size_copy(inode, real);
+        }
+        // SAFETY: It was locked above.
+        unsafe { bindings::spin_unlock(lock) };
+    }
+
+    /// Whether the type and permission bits are those of `real`.
     #[inline]
-    pub(crate) fn has_mode_of(&self, path: &PathRef<'_>) -> bool {
-        let real = path.dentry.inode();
-        real.is_some_and(|real| real.mode() == self.mode())
+    pub(crate) fn has_mode_of(&self, real: &Inode<AnyFs>) -> bool {
+        real.mode() == self.mode()
     }
 
     /// Lets an inode that could not be found by what it stands for be found by `key` from now on.
