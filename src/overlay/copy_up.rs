@@ -122,6 +122,10 @@ fn one(
     }
     let plan = Plan::new(instance, writable, parent, dentry, extent)?;
     plan.prepare()?.fill()?.install(&held)?;
+    if !plan.keeps_origin() {
+        // It has a number of its own now, which is not the one that is listed.
+        plan.directory.node().changed();
+    }
     // It looks the same as before, but for its size, if that was not copied.
     attr::refresh(inode);
     Ok(())

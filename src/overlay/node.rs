@@ -297,7 +297,8 @@ impl Node {
     }
 
     /// As [`Node::changed_by`], if it is not known what the listing should be told. The next one is made
-    /// anew.
+    /// anew. If all names stay, and only what they stand for is another object, the directory need not be
+    /// locked: one that is being made meanwhile is waited for.
     pub(crate) fn changed(&self) {
         // The lock of the directory orders this.
         self.version.add(1, Relaxed);

@@ -164,7 +164,7 @@ impl Target<'_> {
 impl Plan<'_> {
     /// Whether the copy is to be known as such. One of several names of a lower file is not: the others
     /// go on standing for the lower file, so that the copy is a new one (C7).
-    fn keeps_origin(&self) -> bool {
+    pub(super) fn keeps_origin(&self) -> bool {
         self.file_type() == FileType::Directory || self.stat.links() == 1
     }
 }

@@ -11,6 +11,7 @@ use std::path::Path;
 use rustix::fs::FileType;
 use rustix::fs::IFlags;
 use rustix::fs::OFlags;
+use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
 use crate::check;
@@ -42,6 +43,8 @@ pub const TESTS: &[Test] = &[
     Test::new("copy_up_capability", "C5", capability).on_disks_too(),
     Test::new("copy_up_append_only", "C5 X9", append_only).on_disks_too(),
     Test::new("copy_up_breaks_hard_links", "C7 1.10", hard_links).on_disks_too(),
+    Test::new("copy_up_lists_new_numbers", "C7 R4", listed_numbers)
+        .rovl_only("overlayfs goes on listing the number of the original"),
     Test::new("copy_up_for_a_user", "C1 C5 F22", for_user),
     Test::new("copy_up_when_upper_has_the_name", "C3", name_taken),
     Test::new("copy_up_between_idmaps", "C5 F21", idmapped),
@@ -382,6 +385,28 @@ fn hard_links(fx: &Fixture) -> Result {
     content(ov.join("three"), "data")?;
     copy(ov.join("three"))?;
     lists(upper.path(), &["d", "three"])
+}
+
+/// A listing that was made before shows no numbers that are gone.
+fn listed_numbers(fx: &Fixture) -> Result {
+    let (upper, lower) = (fx.layer("upper")?, fx.layer("lower")?);
+    lower.file("one", "data")?.link("one", "two")?;
+    lower.file("plain", "data")?;
+    let ov = fx.upper(&upper, &[&lower])?;
+    let open = sys::open_dir(ov.path())?;
+    sys::list(ov.path())?;
+    sys::read_entries(&open, 32 * 1024)?;
+    copy(ov.join("one"))?;
+    copy(ov.join("plain"))?;
+    let mut table = Table::new();
+    rustix::fs::seek(&open, SeekFrom::Start(0))?;
+    for entry in [sys::list(ov.path())?, sys::read_entries(&open, 32 * 1024)?].concat() {
+        if !entry.is_dot() {
+            let number = sys::lstat(ov.join(&entry.name))?.st_ino;
+            table.note(check::equal(format!("{:?}", entry.name), entry.ino, number))?;
+        }
+    }
+    table.finish()
 }
 
 /// The copy belongs to the owner of the original, whoever wants it.
