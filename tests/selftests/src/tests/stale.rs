@@ -37,6 +37,7 @@ pub const TESTS: &[Test] = &[
     Test::new("stale_mapping_keeps_old_data", "F5", old_mapping).on_disks_too(),
     Test::new("stale_descriptor_new_mapping", "F5 Q7", new_mapping),
     Test::new("stale_descriptor_new_mapping_first", "F5 Q7", mapping_first).on_disks_too(),
+    Test::new("stale_descriptor_of_a_stacked_overlay", "F2 F25", stacked),
     Test::new("stale_readers_while_copied_up", "F2 C6", many_readers)
         .on_disks_too()
         .limit(120),
@@ -232,6 +233,28 @@ fn mapping_first(fx: &Fixture) -> Result {
     drop(s.old);
     sys::drop_caches()?;
     check::bytes("after closing", &mapping.load(0, SIZE), expected)
+}
+
+/// As the others, with a lower layer that is an overlay, in which the file was copied up before.
+fn stacked(fx: &Fixture) -> Result {
+    let (below, bottom) = (fx.layer("below")?, fx.layer("bottom")?);
+    bottom.file("f", "bottom")?;
+    let inner = fx.upper(&below, &[&bottom])?;
+    std::fs::write(inner.join("f"), old_data())?;
+    let lower = Layer::create(inner.path().to_owned())?;
+    let upper = fx.layer("upper")?;
+    let ov = fx.upper(&upper, &[&lower])?;
+    let old = sys::open_read(ov.join("f"))?;
+    let s = Scene { ov, lower, old };
+    let before = map(&s.old)?;
+    let new = s.change()?;
+    let mapping = map(&s.old)?;
+    let expected = old_data();
+    let expected = expected_in_new_mapping(fx, &expected, &new);
+    check::bytes("new mapping", &mapping.load(0, SIZE), expected)?;
+    check::bytes("descriptor", &read(&s.old, 0)?, &new)?;
+    check::bytes("old mapping", &before.load(0, SIZE), &old_data())?;
+    data(bottom.join("f"), b"bottom")
 }
 
 /// Many threads use old descriptors at the moment when their file is copied up.
