@@ -85,6 +85,17 @@ impl Test {
         self
     }
 
+    /// Runs the test once on each of ext4 and xfs, for what tmpfs cannot do.
+    pub const fn only_on_disks(self) -> Self {
+        self.only_on(&[Backing::Ext4, Backing::Xfs])
+    }
+
+    /// Runs the test once on each of these, for what others cannot do.
+    pub const fn only_on(mut self, backings: &'static [Backing]) -> Self {
+        self.backings = backings;
+        self
+    }
+
     /// Sees to it that the disk is not mounted but by the test.
     pub const fn with_disk_alone(mut self) -> Self {
         self.needs_disk_alone = true;

@@ -15,8 +15,10 @@ mod exec;
 mod file_io;
 mod fileattr;
 mod fileattr_change;
+mod freeze;
 mod handles;
 mod idmap;
+mod idmap_change;
 mod link;
 mod listing;
 mod lookup;
@@ -36,6 +38,7 @@ mod open;
 mod owner;
 mod path;
 mod perm;
+mod quota;
 mod read;
 mod readdir;
 mod readdir_memory;
@@ -132,5 +135,8 @@ pub const ALL: &[&[Test]] = &[
     xattr_change::TESTS,
     acl_change::TESTS,
     fileattr_change::TESTS,
+    freeze::TESTS,
+    quota::TESTS,
+    idmap_change::TESTS,
     module::TESTS,
 ];
