@@ -22,10 +22,6 @@ pub(crate) mod metacopy;
 pub(crate) mod names;
 pub(crate) mod options;
 pub(crate) mod protattr;
-#[cfg_attr(
-    not(any(test, fuzzing)),
-    expect(dead_code, reason = "values are checked, and not followed yet")
-)]
 pub(crate) mod redirect;
 pub(crate) mod xino;
 

@@ -137,6 +137,8 @@ struct Plan<'a> {
     writable: Writable<'a>,
     /// The directory.
     directory: &'a Inode<Overlay>,
+    /// Its times, which do not change by a copy.
+    directory_times: Stat,
     dentry: &'a Dentry<Overlay>,
     inode: &'a Inode<Overlay>,
     /// The lower object.
@@ -146,7 +148,7 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    /// Looks at the object.
+    /// Looks at the object, and at the directory above it.
     ///
     /// # Errors
     ///
@@ -171,10 +173,15 @@ impl<'a> Plan<'a> {
         if extent == Extent::Empty {
             stat.set_size(0);
         }
+        let directory = parent.inode().ok_or(ESTALE)?;
+        let upper = writable.upper(directory.node())?;
+        let mut directory_times = Stat::empty();
+        directory_times.ask_for(&writable.layer.path(upper))?;
         Ok(Self {
             instance,
             writable,
-            directory: parent.inode().ok_or(ESTALE)?,
+            directory,
+            directory_times,
             dentry,
             inode,
             source,

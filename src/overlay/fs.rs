@@ -36,7 +36,8 @@ use crate::{
         names::Namespace,
         options::{
             Filesystems,
-            Options, //
+            Options,
+            RedirectDir, //
         },
     },
     vfs::{
@@ -166,6 +167,16 @@ impl Instance {
             (Some(upper), Some(since)) => upper.mount().superblock().check_errors_since(since),
             _ => Ok(()),
         }
+    }
+
+    /// Whether redirects are followed.
+    pub(super) fn follows_redirects(&self) -> bool {
+        self.options.redirect_dir != RedirectDir::NoFollow
+    }
+
+    /// Whether redirects are made, so that merged directories can be renamed.
+    pub(super) fn makes_redirects(&self) -> bool {
+        self.options.redirect_dir == RedirectDir::On
     }
 
     /// The whiteout that all others are names of.

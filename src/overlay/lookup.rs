@@ -14,7 +14,6 @@ use kernel::{
 };
 
 use super::{
-    casefold::Case,
     fileattr,
     fs::{
         Instance,
@@ -31,12 +30,18 @@ use super::{
         Numbers,
         Objects, //
     },
-    number, origin,
+    number,
+    origin,
+    search::{
+        search,
+        Finding,
+        WhiteoutForm, //
+    },
     stack::{
         LowerObject,
         StackBuilder, //
     },
-    xattr,
+    xattr, //
 };
 use crate::{
     model::kind::Opaque,
@@ -47,7 +52,6 @@ use crate::{
             FileType,
             Inode, //
         },
-        lookup::Negative,
         superblock::{
             Found,
             SuperBlock, //
@@ -56,77 +60,14 @@ use crate::{
     }, //
 };
 
-/// What was found in the layers.
-#[derive(Default)]
-struct Finding {
-    upper: Option<ARef<Dentry<AnyFs>>>,
-    lower: StackBuilder,
-    /// Only directories are merged: a file below one is hidden, and so is all below a file.
-    is_directory: bool,
-    /// A lower directory says that whiteouts in it may have the form of an attribute.
-    whiteouts: WhiteoutForm,
-}
-
-/// Which whiteouts a directory may hold.
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
-enum WhiteoutForm {
-    #[default]
-    Node,
-    Xattr,
-}
-
-impl Finding {
-    /// The uppermost object, with its layer.
-    fn top(&self) -> Option<(LayerId, &Dentry<AnyFs>)> {
-        if let Some(upper) = &self.upper {
-            return Some((LayerId::Upper, upper));
-        }
-        let lower = self.lower.as_slice().first()?;
-        Some((lower.layer(), lower.dentry()?))
-    }
-}
-
-/// Whether layers below have to be searched.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Search {
-    GoOn,
-    Stop,
-}
-
-/// What one layer has under a name.
-enum Hit {
-    /// Nothing.
-    Nothing,
-    /// Something that hides the name in layers below, and is not to be seen itself.
-    Hidden,
-    /// An object.
-    Object(ARef<Dentry<AnyFs>>, Search, WhiteoutForm),
-}
-
-/// Whether there is a layer below, in which the name could be.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Below {
-    Nothing,
-    Something,
-}
-
-/// Where to look in one layer.
-#[derive(Clone, Copy)]
-struct Place<'a> {
-    layer: &'a Layer,
-    id: LayerId,
-    directory: &'a Dentry<AnyFs>,
-    below: Below,
-}
-
 /// Looks `name` up in the directory that `parent` is the node of. `None` is a name that does not exist.
 ///
 /// # Errors
 ///
 /// `ENAMETOOLONG`; `EREMOTE` for an object that cannot be stacked on; `EPERM` for one that stands for
-/// another by a redirect or a metacopy, which are not followed; `EINVAL` and `EIO` for one that says so in a
-/// way that means nothing; `ESTALE` if the layers have changed; and
-/// what the layers' filesystems say.
+/// another by a metacopy, or by a redirect that is not to be followed; `EINVAL` and `EIO` for one that
+/// says so in a way that means nothing; `ESTALE` if the layers have changed; and what the layers'
+/// filesystems say.
 pub(crate) fn lookup(
     sb: &SuperBlock<Overlay>,
     parent: &Node,
@@ -146,134 +87,6 @@ pub(crate) fn lookup(
         origin::mend(instance, parent, upper, lower)?;
     }
     inode(sb, finding).map(Some)
-}
-
-/// Searches the layers from the uppermost, until one decides.
-fn search(instance: &Instance, parent: &Node, name: &[u8]) -> Result<Finding> {
-    let mut finding = Finding::default();
-    let mut directories = parent.all().peekable();
-    while let Some((id, directory)) = directories.next() {
-        let below = match directories.peek() {
-            Some(_) => Below::Something,
-            None => Below::Nothing,
-        };
-        let layer = instance.layers().get(id)?;
-        let place = Place {
-            layer,
-            id,
-            directory,
-            below,
-        };
-        match search_layer(instance, &place, name, &finding)? {
-            Hit::Nothing => (),
-            Hit::Hidden => break,
-            Hit::Object(object, search, form) => {
-                if form == WhiteoutForm::Xattr {
-                    finding.whiteouts = form;
-                }
-                finding.is_directory = object.can_lookup();
-                match id {
-                    LayerId::Upper => finding.upper = Some(object),
-                    LayerId::Lower(_) => finding.lower.push(object, id)?,
-                }
-                if search == Search::Stop {
-                    break;
-                }
-            }
-        }
-    }
-    find_origin(instance, &mut finding)?;
-    Ok(finding)
-}
-
-/// Adds what an upper file was copied from, which is not found by its name since upper hides it.
-fn find_origin(instance: &Instance, finding: &mut Finding) -> Result {
-    let (Some(upper), false) = (&finding.upper, finding.is_directory) else {
-        return Ok(());
-    };
-    let layer = instance.layers().get(LayerId::Upper)?;
-    if let Some((origin, id)) = origin::of_file(instance, &layer.path(upper))? {
-        finding.lower.push(origin, id)?;
-    }
-    Ok(())
-}
-
-/// Searches one layer. (C: `ovl_lookup_single`.)
-fn search_layer(
-    instance: &Instance,
-    place: &Place<'_>,
-    name: &[u8],
-    above: &Finding,
-) -> Result<Hit> {
-    let Place {
-        layer,
-        id,
-        directory,
-        below,
-    } = *place;
-    let case = instance.case();
-    if Case::of(directory) != case {
-        pr_debug!("a directory of a layer has changed how case counts\n");
-        return Err(ESTALE);
-    }
-    // What upper does not have is remembered by the overlay's own dentry, and may be created any time.
-    let negative = match id {
-        LayerId::Upper => Negative::Drop,
-        LayerId::Lower(_) => Negative::Keep,
-    };
-    let found = match layer.path(directory).lookup(name, negative) {
-        Ok(found) => found,
-        // Another layer may have longer names.
-        Err(e) if e == ENAMETOOLONG => None,
-        Err(e) => return Err(e),
-    };
-    let Some(object) = found else {
-        return Ok(Hit::Nothing);
-    };
-    let is_directory = object.inode().is_some_and(Inode::is_directory);
-    if is_directory && Case::of(&object) != case {
-        pr_debug!("case does not count as it does in the directory above\n");
-        return Err(EREMOTE);
-    }
-    if object.is_weird() || (id == LayerId::Upper && object.is_stacked()) {
-        pr_debug!("an object of a layer cannot be stacked on\n");
-        return Err(EREMOTE);
-    }
-    let path = layer.path(&object);
-    let namespace = instance.namespace();
-    if xattr::is_whiteout(&path, namespace) {
-        return Ok(Hit::Hidden);
-    }
-    if !object.can_lookup() {
-        if above.is_directory {
-            return Ok(Hit::Hidden);
-        }
-        if object.is_regular() && xattr::is_metacopy(&path, namespace)? {
-            pr_debug!("refusing to follow a metacopy\n");
-            return Err(EPERM);
-        }
-        return Ok(Hit::Object(object, Search::Stop, WhiteoutForm::Node));
-    }
-    if object
-        .inode()
-        .is_some_and(|inode| instance.traps().catch(inode))
-    {
-        pr_debug!("a layer lies inside of another\n");
-        return Err(ELOOP);
-    }
-    if below == Below::Nothing {
-        return Ok(Hit::Object(object, Search::Stop, WhiteoutForm::Node));
-    }
-    let form = match (xattr::opaque(&path, namespace), id) {
-        (Opaque::Yes, _) => return Ok(Hit::Object(object, Search::Stop, WhiteoutForm::Node)),
-        (Opaque::XWhiteouts, LayerId::Lower(_)) => WhiteoutForm::Xattr,
-        _ => WhiteoutForm::Node,
-    };
-    if xattr::has_redirect(&path, namespace)? {
-        pr_debug!("refusing to follow a redirect\n");
-        return Err(EPERM);
-    }
-    Ok(Hit::Object(object, Search::GoOn, form))
 }
 
 /// The object whose address identifies an inode, so that all names of one file have one inode.

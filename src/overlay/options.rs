@@ -10,7 +10,6 @@ use crate::{
     model::options::{
         Defaults,
         Options,
-        RedirectDir,
         Verity, //
     },
     vfs::param, //
@@ -30,19 +29,12 @@ pub(super) fn defaults() -> Defaults {
 
 /// The first option in force that would change what is written, or what is followed, in a way that is
 /// not there yet.
-///
-/// Without upper nothing is written, so that to make redirects is the same as to follow them.
-// TODO: They are refused, for fear that somebody counts on them. Redirects are not followed either, a
-// lookup that meets one fails with `EPERM`.
-pub(super) fn unsupported(options: &Options, upper: bool) -> Option<&'static str> {
+// TODO: They are refused, for fear that somebody counts on them.
+pub(super) fn unsupported(options: &Options) -> Option<&'static str> {
     let off = [
         (options.metacopy, "metacopy=on"),
         (options.nfs_export, "nfs_export=on"),
         (options.index, "index=on"),
-        (
-            upper && options.redirect_dir == RedirectDir::On,
-            "redirect_dir=on",
-        ),
         (options.verity == Verity::On, "verity=on"),
         (options.verity == Verity::Require, "verity=require"),
     ];

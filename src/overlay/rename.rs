@@ -3,8 +3,9 @@
 //! Renaming.
 //!
 //! The upper part is renamed; where lower layers have something under the old name, a whiteout stays
-//! behind. A directory that lower layers have a part in cannot be renamed, since that part would stay. See
-//! D5 of the behaviour of overlayfs, `ovl_rename` in [`fs/overlayfs/dir.c`](srctree/fs/overlayfs/dir.c).
+//! behind. Of a directory that lower layers have a part in, that part stays where it is. Unless the
+//! directory may say so (`redirect`), it cannot be renamed. See D5 of the behaviour of overlayfs,
+//! `ovl_rename` in [`fs/overlayfs/dir.c`](srctree/fs/overlayfs/dir.c).
 
 #![forbid(unsafe_code)]
 
@@ -20,7 +21,10 @@ use super::{
         matches_upper,
         Edit, //
     },
-    fs::Overlay,
+    fs::{
+        Instance,
+        Overlay, //
+    },
     impure,
     leftover::{
         is_pure_upper,
@@ -28,6 +32,10 @@ use super::{
     },
     listing,
     node::Node,
+    redirect::{
+        self,
+        Move, //
+    },
     whiteout,
     xattr, //
 };
@@ -65,10 +73,10 @@ pub(crate) fn rename(
     let source = Party::of(old)?;
     let target = Party::of(new)?;
     let inode = source.inode.ok_or(ENOENT)?;
-    check_movable(inode)?;
+    check_movable(instance, inode)?;
     let mut leftovers = Leftovers::default();
     match (mode, target.inode) {
-        (RenameMode::Exchange, Some(inode)) => check_movable(inode)?,
+        (RenameMode::Exchange, Some(inode)) => check_movable(instance, inode)?,
         (RenameMode::Replace, Some(inode)) if inode.is_directory() => {
             if !is_pure_upper(inode.node()) {
                 leftovers = Leftovers::of(instance, inode.node())?;
@@ -100,12 +108,12 @@ pub(crate) fn rename(
 }
 
 /// Checks that all of the object can be moved, since all of it will be in upper. (C: `ovl_can_move`.)
-fn check_movable(inode: &Inode<Overlay>) -> Result {
-    if inode.is_directory() && is_merged_or_lower(inode.node()) {
-        // TODO: With `redirect_dir=on` these could be moved.
-        return Err(EXDEV);
+fn check_movable(instance: &Instance, inode: &Inode<Overlay>) -> Result {
+    if instance.makes_redirects() || !inode.is_directory() || !is_merged_or_lower(inode.node()) {
+        Ok(())
+    } else {
+        Err(EXDEV)
     }
-    Ok(())
 }
 
 /// Whether lower layers have a part in the directory. (C: `ovl_type_merge_or_lower`.)
@@ -215,7 +223,7 @@ impl Rename<'_> {
         };
         let renaming = self.edit.access.start_renaming_names(from, to, flags)?;
         let occupant = self.check(&renaming)?;
-        self.hide_lower(&renaming)?;
+        self.fix_lower(&renaming)?;
 
         let mut rubbish = None;
         let flags = match (self.mode, occupant) {
@@ -248,30 +256,39 @@ impl Rename<'_> {
         occupant.filter(|_| is_source && is_other).ok_or(ESTALE)
     }
 
-    /// Keeps directories from being merged with what lower layers have where they come to (X1).
-    fn hide_lower(&self, renaming: &Renaming<'_>) -> Result {
-        self.set_opaque(self.inode, renaming.object(), self.target.directory)?;
-        match (self.mode, self.target.inode) {
-            (RenameMode::Exchange, Some(inode)) => {
-                self.set_opaque(inode, renaming.target(), self.source.directory)
+    /// Makes directories say which part lower layers have in them, wherever they come to.
+    fn fix_lower(&self, renaming: &Renaming<'_>) -> Result {
+        self.fix(&self.source, renaming.object(), self.target.directory)?;
+        match self.mode {
+            RenameMode::Exchange => {
+                self.fix(&self.target, renaming.target(), self.source.directory)
             }
-            _ => Ok(()),
+            RenameMode::Replace => Ok(()),
         }
     }
 
-    /// Says that `upper`, which `inode` of upper alone stands for, is not to be merged with what lower
-    /// layers have in `directory`, if they have a part in that.
-    fn set_opaque(
-        &self,
-        inode: &Inode<Overlay>,
-        upper: &Dentry<AnyFs>,
-        directory: &Inode<Overlay>,
-    ) -> Result {
-        let needed = inode.is_directory()
-            && !is_merged_or_lower(inode.node())
-            && directory.node().has_several();
+    /// Makes `upper` say so, which comes to `directory`.
+    fn fix(&self, party: &Party<'_>, upper: &Dentry<AnyFs>, directory: &Inode<Overlay>) -> Result {
+        let how = match self.source.name.is_beside(self.target.name) {
+            true => Move::InPlace,
+            false => Move::ToAnother,
+        };
+        match party.inode {
+            Some(inode) if !inode.is_directory() => Ok(()),
+            Some(inode) if is_merged_or_lower(inode.node()) => {
+                redirect::set(&self.edit, party.name.dentry(), upper, how)
+            }
+            _ => self.hide_lower(upper, directory),
+        }
+    }
+
+    /// Says that `upper`, of upper alone, is not to be merged with what lower layers have in `directory`, if
+    /// they have a part in that (X1).
+    fn hide_lower(&self, upper: &Dentry<AnyFs>, directory: &Inode<Overlay>) -> Result {
         let namespace = self.edit.instance.namespace();
-        if !needed || xattr::opaque(&self.edit.path(upper), namespace) == Opaque::Yes {
+        if !directory.node().has_several()
+            || xattr::opaque(&self.edit.path(upper), namespace) == Opaque::Yes
+        {
             return Ok(());
         }
         self.edit.mark(upper, Xattr::Opaque, b"y", EXDEV)

@@ -207,7 +207,7 @@ impl Options {
             }
             return Err(EINVAL);
         }
-        if let Some(option) = unsupported(&options, upper) {
+        if let Some(option) = unsupported(&options) {
             return Err(log.refuse(fmt!("{option}: not supported yet")));
         }
         if directories.has_data_only() {

@@ -21,10 +21,6 @@ use crate::{
             Namespace,
             Xattr, //
         },
-        redirect::{
-            Malformed,
-            Redirect, //
-        },
     },
     vfs::{
         inode::Inode,
@@ -138,27 +134,24 @@ pub(super) fn is_metacopy(path: &PathRef<'_>, namespace: Namespace) -> Result<bo
     }
 }
 
-/// The length of the longest redirect that is read without allocating.
-const REDIRECT_SHORT: usize = 128;
-
-/// Whether `path` says that what is below it has another name. (C: `ovl_get_redirect_xattr`.)
+/// What `path` says about where it is found in the layers below (X2), as it is stored.
+/// (C: `ovl_get_redirect_xattr`.)
 ///
 /// # Errors
 ///
-/// `EINVAL` for a value that is no name, `ENOMEM`, and what the filesystem says.
-pub(super) fn has_redirect(path: &PathRef<'_>, namespace: Namespace) -> Result<bool> {
+/// `ENOMEM`, and what the filesystem says.
+pub(super) fn redirect<'b>(
+    path: &PathRef<'_>,
+    namespace: Namespace,
+    buffer: &'b mut KVVec<u8>,
+) -> Result<Option<&'b [u8]>> {
     let name = Xattr::Redirect.name(namespace);
-    let (mut short, mut long) = ([0; REDIRECT_SHORT], KVVec::new());
-    let value = match path.xattr(name, &mut short) {
-        Err(e) if e == ERANGE => {
-            long.resize(VALUE_MAX, 0, GFP_KERNEL)?;
-            path.xattr(name, &mut long)?
-        }
-        result => result?,
-    };
-    match value.map(Redirect::parse) {
-        None => Ok(false),
-        Some(Ok(_)) => Ok(true),
-        Some(Err(Malformed)) => Err(EINVAL),
+    if path.xattr(name, &mut [])?.is_none() {
+        return Ok(None);
+    }
+    match path.whole_xattr(name, buffer) {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error == ENODATA => Ok(None),
+        Err(error) => Err(error),
     }
 }

@@ -44,7 +44,7 @@ module_param_named(metacopy, rovl_switches[5], bool, 0644);
 MODULE_PARM_DESC(metacopy,
 		 "Default to on or off for the metadata only copy up feature");
 
-static unsigned short rovl_redirect_max = 256;
+unsigned short rovl_redirect_max = 256;
 module_param_named(redirect_max, rovl_redirect_max, ushort, 0644);
 MODULE_PARM_DESC(redirect_max, "Maximum length of absolute redirect xattr value");
 

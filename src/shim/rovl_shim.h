@@ -103,5 +103,6 @@ struct kmem_cache *rovl_kmem_cache_create(const char *name, unsigned int size,
 /* Module parameters, in params.c. */
 #define ROVL_SWITCHES 6
 extern bool rovl_switches[ROVL_SWITCHES];
+extern unsigned short rovl_redirect_max;
 
 #endif /* ROVL_SHIM_H */

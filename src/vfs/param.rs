@@ -18,3 +18,9 @@ pub(crate) fn switch(index: usize) -> bool {
     let now = unsafe { switches.read_volatile() };
     now.get(index).copied().unwrap_or(false)
 }
+
+/// The length of the longest redirect that is made, if it is a path.
+pub(crate) fn redirect_max() -> u16 {
+    // SAFETY: The variable is static. C writes to it at any time, as a whole, and reads it without a lock.
+    unsafe { core::ptr::addr_of!(bindings::rovl_redirect_max).read_volatile() }
+}
