@@ -95,67 +95,6 @@ pub fn fssetxattr(fd: impl AsFd, attr: &FsXattr) -> SysResult<()> {
     check(result.into()).map(drop)
 }
 
-/// What a user has on a filesystem, and may have; no limit is zero.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Quota {
-    /// In KiB.
-    pub block_limit: u64,
-    pub file_limit: u64,
-    pub files: u64,
-}
-
-/// `struct if_dqblk`.
-#[repr(C)]
-#[derive(Default)]
-struct DiskQuota {
-    block_hard: u64,
-    block_soft: u64,
-    space: u64,
-    file_hard: u64,
-    file_soft: u64,
-    files: u64,
-    block_time: u64,
-    file_time: u64,
-    valid: u32,
-}
-
-fn quotactl(fs: impl AsFd, command: u32, user: u32, quota: &mut DiskQuota) -> SysResult<()> {
-    // The type, in the lowest byte, is that of quota of users.
-    let command = command << 8;
-    let fd = fs.as_fd().as_raw_fd();
-    // SAFETY: both commands take a `struct if_dqblk`, which `quota` is.
-    let result = unsafe { libc::syscall(libc::SYS_quotactl_fd, fd, command, user, quota) };
-    check(result).map(drop)
-}
-
-/// The quota of the user on the filesystem of `fs`.
-pub fn quota(fs: impl AsFd, user: u32) -> SysResult<Quota> {
-    const GETQUOTA: u32 = 0x80_0007;
-    let mut quota = DiskQuota::default();
-    match quotactl(fs, GETQUOTA, user, &mut quota) {
-        // The user has nothing.
-        Ok(()) | Err(Errno::NOENT | Errno::SRCH) => {}
-        Err(error) => return Err(error),
-    }
-    Ok(Quota {
-        block_limit: quota.block_hard,
-        file_limit: quota.file_hard,
-        files: quota.files,
-    })
-}
-
-pub fn set_quota(fs: impl AsFd, user: u32, limits: &Quota) -> SysResult<()> {
-    const SETQUOTA: u32 = 0x80_0008;
-    const LIMITS: u32 = 1 | 4;
-    let mut quota = DiskQuota {
-        block_hard: limits.block_limit,
-        file_hard: limits.file_limit,
-        valid: LIMITS,
-        ..DiskQuota::default()
-    };
-    quotactl(fs, SETQUOTA, user, &mut quota)
-}
-
 /// Sets the size of the file at `path`.
 pub fn truncate(path: &std::path::Path, size: i64) -> SysResult<()> {
     use std::os::unix::ffi::OsStrExt;

@@ -74,6 +74,7 @@ impl Test {
         self
     }
 
+    #[expect(dead_code, reason = "nothing is missing that a test is there for")]
     pub const fn not_yet_on_rovl(mut self, reason: &'static str) -> Self {
         self.runs = Runs::NotYetOnRovl(reason);
         self
@@ -82,17 +83,6 @@ impl Test {
     /// Runs the test once on each of tmpfs, ext4 and xfs.
     pub const fn on_disks_too(mut self) -> Self {
         self.backings = &[Backing::Tmpfs, Backing::Ext4, Backing::Xfs];
-        self
-    }
-
-    /// Runs the test once on each of ext4 and xfs, for what tmpfs cannot do.
-    pub const fn only_on_disks(self) -> Self {
-        self.only_on(&[Backing::Ext4, Backing::Xfs])
-    }
-
-    /// Runs the test once on each of these, for what others cannot do.
-    pub const fn only_on(mut self, backings: &'static [Backing]) -> Self {
-        self.backings = backings;
         self
     }
 

@@ -31,8 +31,7 @@ use crate::sys;
 pub const TESTS: &[Test] = &[
     Test::new("bad_xattrs", "X1 X3 X6 L4", plain_xattrs),
     Test::new("bad_xattrs_of_user", "X1 X3 M11", plain_xattrs_of_user),
-    Test::new("bad_redirects_and_metacopies", "X2 X8 L4", leading_xattrs)
-        .not_yet_on_rovl("until redirects and metacopies are followed"),
+    Test::new("bad_redirects_and_metacopies", "X2 X8 L4", leading_xattrs),
     Test::new(
         "bad_redirects_are_harmless",
         "X2 X8 L4",

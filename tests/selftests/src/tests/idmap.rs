@@ -37,10 +37,10 @@ pub const TESTS: &[Test] = &[
 ];
 
 /// What the namespace maps its ids from zero on to.
-pub(super) const BASE: u32 = 100_000;
+const BASE: u32 = 100_000;
 
-/// Makes a user namespace that maps ids like this, as `uid_map` has it.
-fn user_namespace(map: &str) -> Result<OwnedFd> {
+/// Makes a user namespace that maps ids from 0 on to those from `base` on.
+fn user_namespace(base: u32) -> Result<OwnedFd> {
     let child = Command::new("busybox")
         .args(["unshare", "-U", "busybox", "cat"])
         .stdin(Stdio::piped())
@@ -60,28 +60,20 @@ fn user_namespace(map: &str) -> Result<OwnedFd> {
         return Err(Failure::skip("busybox cannot make a user namespace"));
     }
     let process = PathBuf::from(format!("/proc/{}", child.id()));
-    std::fs::write(process.join("uid_map"), map).context("write uid_map")?;
-    std::fs::write(process.join("gid_map"), map).context("write gid_map")?;
+    let map = format!("0 {base} 65536");
+    std::fs::write(process.join("uid_map"), &map).context("write uid_map")?;
+    std::fs::write(process.join("gid_map"), &map).context("write gid_map")?;
     let namespace = File::open(process.join("ns/user")).context("open the namespace")?;
     drop(stdin);
     child.wait()?;
     Ok(namespace.into())
 }
 
-/// Mounts `path` once more, with its owners mapped: those from 0 on to those from `base` on.
-pub(super) fn mapped(fx: &Fixture, path: &Path, base: u32) -> Result<Layer> {
-    mapped_by(fx, path, &format!("0 {base} 65536"))
-}
-
-/// As [`mapped`], but root stays what it is, so that it can make files.
-pub(super) fn mapped_but_root(fx: &Fixture, path: &Path, base: u32) -> Result<Layer> {
-    mapped_by(fx, path, &format!("0 0 1\n1 {} 65535\n", base + 1))
-}
-
-fn mapped_by(fx: &Fixture, path: &Path, map: &str) -> Result<Layer> {
+/// Mounts `path` once more, with its owners mapped.
+fn mapped(fx: &Fixture, path: &Path, base: u32) -> Result<Layer> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let tree = open_tree(CWD, path, flags).context("clone a mount")?;
-    match raw::idmap_mount(&tree, user_namespace(map)?) {
+    match raw::idmap_mount(&tree, user_namespace(base)?) {
         Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
             return Err(Failure::skip("the filesystem has no idmapped mounts"));
         }
@@ -94,7 +86,7 @@ fn mapped_by(fx: &Fixture, path: &Path, map: &str) -> Result<Layer> {
     Layer::create(target)
 }
 
-pub(super) fn owner(path: impl AsRef<Path>) -> Result<(u32, u32)> {
+fn owner(path: impl AsRef<Path>) -> Result<(u32, u32)> {
     let st = sys::lstat(path)?;
     Ok((st.st_uid, st.st_gid))
 }

@@ -15,10 +15,8 @@ mod exec;
 mod file_io;
 mod fileattr;
 mod fileattr_change;
-mod freeze;
 mod handles;
 mod idmap;
-mod idmap_change;
 mod link;
 mod listing;
 mod lookup;
@@ -38,12 +36,12 @@ mod open;
 mod owner;
 mod path;
 mod perm;
-mod quota;
 mod read;
 mod readdir;
 mod readdir_memory;
 mod readdir_seek;
 mod readonly;
+mod redirect;
 mod remote;
 mod remove;
 mod rename;
@@ -105,6 +103,7 @@ pub const ALL: &[&[Test]] = &[
     remove::TESTS,
     rename::TESTS,
     rename_dirs::TESTS,
+    redirect::TESTS,
     mount_options::TESTS,
     mount_defaults::TESTS,
     mount_refused::TESTS,
@@ -135,8 +134,5 @@ pub const ALL: &[&[Test]] = &[
     xattr_change::TESTS,
     acl_change::TESTS,
     fileattr_change::TESTS,
-    freeze::TESTS,
-    quota::TESTS,
-    idmap_change::TESTS,
     module::TESTS,
 ];

@@ -333,7 +333,6 @@ fn not_supported_yet(fx: &Fixture) -> Result {
     let mut table = Table::new();
     for text in [
         "metacopy=on",
-        "redirect_dir=on",
         "index=on",
         "nfs_export=on",
         "verity=on",
