@@ -15,6 +15,7 @@ use super::{
         Node,
         Numbers, //
     },
+    xattr,
 };
 use crate::{
     model::names::Xattr,
@@ -46,4 +47,31 @@ pub(super) fn mark(
         false => Numbers::AsListed,
     });
     Ok(())
+}
+
+/// Takes the mark away from the directory that `node` stands for, in which nothing was found that it is for.
+/// Only directories that are in upper alone lose it: nobody puts anything into one while somebody else reads
+/// it, since both have it locked.
+///
+/// That nothing can be written is no error: the mark may be there in vain. (C: `ovl_cache_get_impure`.)
+pub(super) fn clear(instance: &Instance, node: &Node) {
+    if node.numbers() != Numbers::LookUp || !node.lower().is_empty() {
+        return;
+    }
+    let Ok(writable) = instance.writable() else {
+        return;
+    };
+    let Ok(upper) = writable.upper(node) else {
+        return;
+    };
+    let namespace = instance.namespace();
+    if xattr::has_origin(&writable.layer.path(upper), namespace) {
+        return;
+    }
+    if let Ok(access) = writable.access() {
+        if let Err(error) = access.remove_xattr(upper, Xattr::Impure.name(namespace)) {
+            pr_debug!("failed to remove the impure mark ({error:?})\n");
+        }
+    }
+    node.set_pure();
 }

@@ -11,6 +11,10 @@ use kernel::prelude::*;
 
 use super::{
     fs::Overlay,
+    node::{
+        Node,
+        Numbers, //
+    },
     number,
     readdir::{
         self,
@@ -27,6 +31,9 @@ use crate::{
 ///
 /// The directory is locked, and no write access is held.
 pub(super) fn added(directory: &Inode<Overlay>, name: &[u8], object: &Inode<Overlay>) {
+    if is_read_anew(directory.node()) {
+        return directory.node().changed();
+    }
     directory.node().changed_by(|listing| {
         let number = number::listed(object)?;
         let d_type = object.d_type();
@@ -41,6 +48,9 @@ pub(super) fn added(directory: &Inode<Overlay>, name: &[u8], object: &Inode<Over
 ///
 /// The directory is locked, and no write access is held.
 pub(super) fn removed(directory: &Inode<Overlay>, name: &[u8]) {
+    if is_read_anew(directory.node()) {
+        return directory.node().changed();
+    }
     directory.node().changed_by(|listing| {
         with_key(directory, name, |key| {
             // Where one name goes, more may follow, so that it pays to find them quickly.
@@ -50,6 +60,11 @@ pub(super) fn removed(directory: &Inode<Overlay>, name: &[u8]) {
         })?;
         tidy(listing)
     });
+}
+
+/// Whether the directory may stop being impure with what has changed, which is found out by reading it.
+fn is_read_anew(directory: &Node) -> bool {
+    directory.numbers() == Numbers::LookUp && directory.lower().is_empty()
 }
 
 /// Calls `work` with what `name` is found by.

@@ -100,7 +100,7 @@ pub(super) enum KeptBy {
     Other,
 }
 
-/// What is known of a directory, as bits that are only ever set.
+/// What is known of a directory, as bits. Only what is said of numbers is ever taken back.
 struct DirState(Atomic<u32>);
 
 impl DirState {
@@ -129,6 +129,13 @@ impl DirState {
     fn set(&self, bits: u32) {
         let mut old = self.0.load(Relaxed);
         while let Err(now) = self.0.cmpxchg(old, old | bits, Full) {
+            old = now;
+        }
+    }
+
+    fn clear(&self, bits: u32) {
+        let mut old = self.0.load(Relaxed);
+        while let Err(now) = self.0.cmpxchg(old, old & !bits, Full) {
             old = now;
         }
     }
@@ -282,6 +289,14 @@ impl Node {
             Numbers::AsListed => DirState::IMPURE,
             Numbers::LookUp => DirState::IMPURE | DirState::LOOK_UP | DirState::MERGED,
         });
+    }
+
+    /// Says that the directory in upper is not marked any more, and that the numbers that it lists are those
+    /// that are shown.
+    pub(super) fn set_pure(&self) {
+        if let Some(objects) = self.objects.as_ref() {
+            objects.dir.clear(DirState::LOOK_UP | DirState::IMPURE);
+        }
     }
 
     /// Says that a name in the directory has come, gone, or stands for something else, and lets `patch` tell

@@ -28,6 +28,7 @@ use super::{
         Instance,
         Overlay, //
     },
+    impure,
     layer::{
         Layer,
         LayerId, //
@@ -176,6 +177,14 @@ pub(crate) fn open(inode: &Inode<Overlay>, file: &File<Overlay>) -> Result<Pin<K
 }
 
 impl OpenDir {
+    /// Sees whether what was one directory when it was opened has been copied up since. Who is in the middle
+    /// of it goes on, as positions in it mean nothing elsewhere. (C: `ovl_dir_reset`.)
+    fn settle(&self, node: &Node, position: i64) {
+        if position == 0 && node.dir_kind() != DirKind::Plain {
+            self.merged.store(true, Relaxed);
+        }
+    }
+
     /// The directory of a layer, if that is what it is read by.
     fn plain(&self) -> Option<&LayerFile> {
         match self.merged.load(Relaxed) {
@@ -196,11 +205,7 @@ impl OpenDir {
 ///
 /// What the layers' filesystems say.
 pub(crate) fn iterate(file: &File<Overlay>, dir: &OpenDir, emitter: &mut Emitter<'_>) -> Result {
-    // What was one directory when it was opened may have been copied up since. Who is in the middle of it
-    // goes on, as positions in it mean nothing elsewhere. (C: `ovl_dir_reset`.)
-    if emitter.position() == 0 && file.inode().node().dir_kind() != DirKind::Plain {
-        dir.merged.store(true, Relaxed);
-    }
+    dir.settle(file.inode().node(), emitter.position());
     match dir.plain() {
         Some(real) => emit_plain(file, real, emitter),
         None => emit_merged(file, dir, emitter),
@@ -305,7 +310,10 @@ fn number(file: &File<Overlay>, entry: &Entry<'_>) -> Result<u64> {
 /// Reads and merges all layers of the directory, and finds out what the layers' listings do not tell.
 fn make_listing(instance: &Instance, node: &Node) -> Result<Listing> {
     let mut listing = merge(instance, node)?;
-    resolve(instance, node, &mut listing)?;
+    let found = resolve(instance, node, &mut listing)?;
+    if found == Numbers::AsListed {
+        impure::clear(instance, node);
+    }
     Ok(listing)
 }
 
@@ -334,8 +342,10 @@ pub(super) fn merge(instance: &Instance, node: &Node) -> Result<Listing> {
 }
 
 /// Finds out what the layers' listings do not tell: whether a file is a whiteout by an attribute, and the
-/// number that `stat(2)` shows for what was copied up. (C: `ovl_cache_update`, but once for all.)
-fn resolve(instance: &Instance, node: &Node, listing: &mut Listing) -> Result {
+/// number that `stat(2)` shows for what was copied up. (C: `ovl_cache_update`, but once for all.) Returns
+/// whether there is any such number.
+fn resolve(instance: &Instance, node: &Node, listing: &mut Listing) -> Result<Numbers> {
+    let mut numbers = Numbers::AsListed;
     for position in 0..listing.len() {
         let Some(entry) = listing.get(position) else {
             continue;
@@ -348,9 +358,15 @@ fn resolve(instance: &Instance, node: &Node, listing: &mut Listing) -> Result {
             state => state,
         };
         let number = match state {
-            State::Shown => settled(resolved_number(instance, node, &entry), Some(entry.ino))?,
+            State::Shown => {
+                let found = resolved_number(instance, node, &entry);
+                settled(found, Some(entry.ino))?
+            }
             _ => Some(entry.ino),
         };
+        if number != Some(entry.ino) {
+            numbers = Numbers::LookUp;
+        }
         match number {
             Some(number) => listing.set_ino(position, number),
             // It went away since it was listed.
@@ -361,7 +377,7 @@ fn resolve(instance: &Instance, node: &Node, listing: &mut Listing) -> Result {
         }
         listing.set_state(position, state);
     }
-    Ok(())
+    Ok(numbers)
 }
 
 /// One bad object must not keep the others from being listed: it is listed as on its layer, and `stat(2)`
