@@ -267,7 +267,7 @@ fn emit_merged(file: &File<Overlay>, dir: &OpenDir, emitter: &mut Emitter<'_>) -
         Some(begun) if emitter.position() != 0 || begun.version == node.version() => begun,
         _ => Reading {
             version: node.version(),
-            listing: node.listing(instance, || make_listing(instance, node))?,
+            listing: node.listing(instance, || make_listing(instance, node, file.dentry()))?,
         },
     };
     let result = emit_listing(file, &reading.listing, emitter);
@@ -308,9 +308,9 @@ fn number(file: &File<Overlay>, entry: &Entry<'_>) -> Result<u64> {
 }
 
 /// Reads and merges all layers of the directory, and finds out what the layers' listings do not tell.
-fn make_listing(instance: &Instance, node: &Node) -> Result<Listing> {
+fn make_listing(instance: &Instance, node: &Node, directory: &Dentry<Overlay>) -> Result<Listing> {
     let mut listing = merge(instance, node)?;
-    let found = resolve(instance, node, &mut listing)?;
+    let found = resolve(instance, node, directory, &mut listing)?;
     if found == Numbers::AsListed {
         impure::clear(instance, node);
     }
@@ -344,7 +344,12 @@ pub(super) fn merge(instance: &Instance, node: &Node) -> Result<Listing> {
 /// Finds out what the layers' listings do not tell: whether a file is a whiteout by an attribute, and the
 /// number that `stat(2)` shows for what was copied up. (C: `ovl_cache_update`, but once for all.) Returns
 /// whether there is any such number.
-fn resolve(instance: &Instance, node: &Node, listing: &mut Listing) -> Result<Numbers> {
+fn resolve(
+    instance: &Instance,
+    node: &Node,
+    directory: &Dentry<Overlay>,
+    listing: &mut Listing,
+) -> Result<Numbers> {
     let mut numbers = Numbers::AsListed;
     for position in 0..listing.len() {
         let Some(entry) = listing.get(position) else {
@@ -359,7 +364,7 @@ fn resolve(instance: &Instance, node: &Node, listing: &mut Listing) -> Result<Nu
         };
         let number = match state {
             State::Shown => {
-                let found = resolved_number(instance, node, &entry);
+                let found = resolved_number(instance, node, directory, &entry);
                 settled(found, Some(entry.ino))?
             }
             _ => Some(entry.ino),
@@ -390,7 +395,12 @@ fn settled<T>(found: Result<T>, otherwise: T) -> Result<T> {
 }
 
 /// The number that is to be listed for the entry, or `None` if there is no such name any more.
-fn resolved_number(instance: &Instance, node: &Node, entry: &Entry<'_>) -> Result<Option<u64>> {
+fn resolved_number(
+    instance: &Instance,
+    node: &Node,
+    directory: &Dentry<Overlay>,
+    entry: &Entry<'_>,
+) -> Result<Option<u64>> {
     let space = instance.numbers();
     // The directory's own number and that of its parent may change with the parent.
     let is_dots = matches!(entry.name, b"." | b"..");
@@ -399,7 +409,13 @@ fn resolved_number(instance: &Instance, node: &Node, entry: &Entry<'_>) -> Resul
     }
     let layer = LayerId::from_number(entry.layer);
     if layer == LayerId::Upper && has_other_number(node, entry) {
-        return lookup::listed_number(instance, node, entry.name);
+        // An inode in use may know better than the layers, which do not tell of all objects where they were
+        // copied from.
+        let known = directory.cached(entry.name)?;
+        return match known.as_deref().and_then(Dentry::inode) {
+            Some(inode) => number::listed(inode).map(Some),
+            None => lookup::listed_number(instance, node, entry.name),
+        };
     }
     let fs = instance.layers().get(layer)?.fs();
     Ok(Some(space.listed(entry.ino, fs)))

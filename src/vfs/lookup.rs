@@ -40,6 +40,25 @@ pub(super) fn qstr(name: &[u8]) -> Result<bindings::qstr> {
     Ok(qstr)
 }
 
+impl<F> Dentry<F> {
+    /// The entry for `name` in this directory, if it is cached. It may be negative.
+    ///
+    /// # Errors
+    ///
+    /// `EACCES` if that is no name.
+    pub(crate) fn cached(&self, name: &[u8]) -> Result<Option<ARef<Self>>> {
+        let mut name = qstr(name)?;
+        // SAFETY: Both are valid, and the name outlives the call.
+        let found = unsafe { bindings::try_lookup_noperm(&mut name, self.as_ptr()) };
+        if found.is_null() {
+            return Ok(None);
+        }
+        // SAFETY: The function returns null, an error, or a dentry with a reference for us. It is of the
+        // filesystem that its directory is of.
+        unsafe { Self::from_owned(found) }.map(Some)
+    }
+}
+
 impl PathRef<'_> {
     /// Looks `name` up in this directory. `None` is a name that does not exist.
     ///
