@@ -245,6 +245,7 @@ pub(crate) fn llseek(
     offset: i64,
     whence: Whence,
 ) -> Result<i64> {
+    dir.settle(file.inode().node(), file.position());
     let position = match (dir.plain(), whence) {
         (Some(real), _) => real.seek(file.position(), offset, whence)?,
         (None, Whence::Start) => offset,
