@@ -19,10 +19,32 @@ rovl=$("$top/scripts/module.sh" "$kdir")
 dropin=$("$top/scripts/module.sh" --dropin "$kdir")
 runner=$("$top/scripts/program.sh" rovl-guest)
 selftests=$("$top/scripts/program.sh" rovl-selftests)
-stress=$("$top/scripts/program.sh" rovl-stress)
 disks=$("$top/scripts/disks.sh")
 bzimage=$kdir/arch/x86/boot/bzImage
 [[ -f $bzimage ]] || die "$kdir holds no arch/x86/boot/bzImage, so there is nothing to boot: build it there, or leave KDIR out"
+
+# What the guest of the short forms has besides. Each is a step of its own, so that a failure of one ends the script.
+loads=(--disk "$disks/small-ext4.img:ro" --disk "$disks/small-xfs.img:ro")
+prepare_loads() {
+	local name made
+	for name in dm-mod dm-flakey dm-log-writes; do
+		made=$kdir/drivers/md/$name.ko
+		[[ ! -f $made ]] || loads+=(--module "$made")
+	done
+	for name in stress crash suites; do
+		made=$("$top/scripts/program.sh" "rovl-$name")
+		loads+=(--file "$made:/bin/rovl-$name:755")
+	done
+	for name in pjdfstest fsx; do
+		made=$("$top/scripts/crate-program.sh" "$name")
+		loads+=(--file "$made:/bin/$name:755")
+	done
+	made=$("$top/scripts/kselftests.sh" rovl)
+	loads+=(--file "$made:/opt/kselftests")
+	made=$("$top/scripts/stress-ng.sh")
+	loads+=(--file "$made:/opt/stress-ng")
+}
+[[ -n ${FILTER:-} ]] || prepare_loads
 
 # KDIR= and KERNEL= may lead to a kernel that cannot look for leaks.
 leaks=()
@@ -57,7 +79,8 @@ ktap() {
 	local label=$1 line p=0 f=0 s=0 planned=-1 said=''
 	while IFS= read -r line; do
 		case $line in
-		1..*) planned=${line#1..} ;;
+		# A guest may run several programs.
+		1..*) planned=$(((planned < 0 ? 0 : planned) + ${line#1..})) ;;
 		'#'*) said+=$'\n'$line ;;
 		'ok '*'# SKIP'*)
 			s=$((s + 1))
@@ -127,8 +150,12 @@ run_guest() {
 	leaks) guest leaks 2400 "$stock" --append rcupdate.rcu_expedited=1 -- /bin/rovl-selftests --type rovl --leak-rounds "${LEAK_ROUNDS:-1000}" ;;
 	# The drop-in is the same code under other names, which have nothing to do with where the layers are.
 	drop-in) guest drop-in 1800 "$dropin" -- /bin/rovl-selftests --type overlay --backing tmpfs "${filter[@]}" ;;
-	# A short form of make stress.
-	load) guest load 600 "$stock" --file "$stress:/bin/rovl-stress:755" -- /bin/rovl-stress --type rovl --short readers ;;
+	# Short forms of make stress, make crash and make posix, each with a plan of its own.
+	load) guest load 900 "$stock" "${loads[@]}" -- sh -c 'status=0
+		rovl-stress --type rovl --short || status=1
+		rovl-crash --type rovl --short || status=1
+		rovl-suites --type rovl --short || status=1
+		exit $status' ;;
 	esac
 }
 stock=$kdir/fs/overlayfs/overlay.ko

@@ -45,6 +45,11 @@ pub fn run(fs_type: &str, kind: &str, args: &Args) -> Result<Passed> {
     let Some(formatted) = mounts::disk(&format!("small-{kind}")) else {
         return Ok(Passed::Skipped(format!("there is no disk small-{kind}")));
     };
+    if !kmod::is_there("dm-log-writes") {
+        return Ok(Passed::Skipped(
+            "there is no module dm-log-writes".to_owned(),
+        ));
+    }
     kmod::load("dm-mod")?;
     kmod::load("dm-log-writes")?;
     let base = Path::new(mounts::BASE);

@@ -20,11 +20,21 @@ pub const MODULES: &str = "/lib/modules";
 /// Loads a module by the name of its file, without ending, unless it is loaded.
 pub fn load(name: &str) -> Result<()> {
     let path = Path::new(MODULES).join(format!("{name}.ko"));
+    if !path.exists() && is_there(name) {
+        return Ok(());
+    }
     let file = File::open(&path).with_context(|| format!("open {}", path.display()))?;
     match rustix::system::finit_module(&file, c"", 0) {
         Ok(()) | Err(Errno::EXIST) => Ok(()),
         Err(error) => Err(error).with_context(|| format!("load {}", path.display())),
     }
+}
+
+/// Whether the kernel has a module, loaded, built in, or as a file to be loaded.
+pub fn is_there(name: &str) -> bool {
+    let loaded = Path::new("/sys/module").join(name.replace('-', "_"));
+    let file = Path::new(MODULES).join(format!("{name}.ko"));
+    loaded.exists() || file.exists()
 }
 
 /// Makes a filesystem type known: it is there, or the module of its name is loaded.

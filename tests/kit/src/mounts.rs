@@ -9,6 +9,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::Duration;
+use std::time::Instant;
 
 use anyhow::ensure;
 use anyhow::Context;
@@ -58,8 +61,14 @@ pub fn mount(source: &str, target: &Path, fs_type: &str, options: &str) -> Resul
 
 /// umount(2), which must find nothing in use.
 pub fn unmount(target: &Path) -> Result<()> {
-    rustix::mount::unmount(target, UnmountFlags::NOFOLLOW)
-        .with_context(|| format!("unmount {}", target.display()))
+    // What threads that have just ended had open is closed a little later.
+    let end = Instant::now() + Duration::from_secs(5);
+    loop {
+        match rustix::mount::unmount(target, UnmountFlags::NOFOLLOW) {
+            Err(Errno::BUSY) if Instant::now() < end => sleep(Duration::from_millis(20)),
+            other => return other.with_context(|| format!("unmount {}", target.display())),
+        }
+    }
 }
 
 /// Takes a mount out of the tree; what is open in it stays open.

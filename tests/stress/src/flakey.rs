@@ -39,6 +39,9 @@ pub fn run(fs_type: &str, load: Load, upper: &str) -> Result<Passed> {
     let Some(disk) = mounts::disk(upper) else {
         return Ok(Passed::Skipped(format!("there is no disk {upper}")));
     };
+    if !kmod::is_there("dm-flakey") {
+        return Ok(Passed::Skipped("there is no module dm-flakey".to_owned()));
+    }
     kmod::load("dm-mod")?;
     kmod::load("dm-flakey")?;
     let disk = disk.canonicalize()?;

@@ -86,7 +86,7 @@ fn main() -> anyhow::Result<ExitCode> {
         args.parts = Part::value_variants().to_vec();
     }
     if args.short {
-        args.seconds = 8;
+        args.seconds = 5;
         args.uppers = vec!["ext4".to_owned()];
     }
     mounts::enter()?;
