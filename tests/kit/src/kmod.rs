@@ -49,6 +49,14 @@ pub fn ensure_type(fs_type: &str) -> Result<()> {
     load(fs_type)
 }
 
+/// Whether rovl provides a type that is known: by the name rovl, or as the drop-in, by the name overlay.
+/// That is told from overlayfs by the mark that the kernel puts on modules from elsewhere.
+pub fn is_rovl(fs_type: &str) -> bool {
+    let path = format!("/sys/module/{fs_type}/taint");
+    let taint = fs::read_to_string(path).unwrap_or_default();
+    fs_type != "overlay" || taint.contains('O')
+}
+
 /// Unloads a module, which shows that nothing holds a reference to it. One that is built in stays.
 pub fn unload(name: &str) -> Result<()> {
     if !Path::new("/sys/module").join(name).join("refcnt").exists() {

@@ -20,7 +20,7 @@ const KNOWN: &str = include_str!("../kselftests.known");
 
 const FOLDER: &str = "/opt/kselftests";
 
-pub fn run() -> Result<Passed> {
+pub fn run(fs_type: &str) -> Result<Passed> {
     if !Path::new(FOLDER).exists() {
         return Ok(Passed::Skipped(format!("there is no {FOLDER}")));
     }
@@ -39,7 +39,7 @@ pub fn run() -> Result<Passed> {
             if line.starts_with("not ok ") {
                 // The number, and the name.
                 let test = line.split_whitespace().nth(3).unwrap_or_default();
-                if let Some(reason) = known::reason(KNOWN, test) {
+                if let Some(reason) = known::reason(KNOWN, fs_type, test) {
                     note(format_args!("{test} is known to fail: {reason}"));
                     listed += 1;
                 } else {

@@ -112,7 +112,7 @@ impl Suite {
             Suite::Fsx => fsx::run(&place, args.operations, true)?,
             Suite::FsxPlain => fsx::run(&place, args.operations, false)?,
             Suite::Direct => direct::run(&place, args.operations)?,
-            Suite::Kselftests => kselftests::run()?,
+            Suite::Kselftests => kselftests::run(fs_type)?,
             Suite::StressNg => stress_ng::run(&place, if args.short { 5 } else { 60 })?,
         };
         place.finish()?;

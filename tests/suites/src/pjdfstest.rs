@@ -61,7 +61,7 @@ pub fn run(place: &Place) -> Result<Passed> {
         match outcome {
             Outcome::Ok => passed += 1,
             Outcome::Skipped => skipped += 1,
-            Outcome::Failed(_) => match known::reason(KNOWN, name) {
+            Outcome::Failed(_) => match known::reason(KNOWN, place.fs_type(), name) {
                 Some(reason) => *listed.entry(reason).or_insert(0) += 1,
                 None => unknown.push(name.as_str()),
             },

@@ -12,6 +12,7 @@ use rovl_kit::mounts;
 use rovl_kit::mounts::Overlay;
 
 pub struct Place {
+    fs_type: String,
     kind: String,
     overlay: Overlay,
     /// A lower layer, on tmpfs, to be filled before mounting.
@@ -36,12 +37,17 @@ impl Place {
         let overlay =
             Overlay::of(fs_type, &[&lower]).upper(&dir.join("upper"), &dir.join("work"))?;
         Ok(Some(Place {
+            fs_type: fs_type.to_owned(),
             kind: kind.to_owned(),
             overlay,
             lower,
             bare,
             point: base.join("mnt"),
         }))
+    }
+
+    pub fn fs_type(&self) -> &str {
+        &self.fs_type
     }
 
     pub fn mount(&self) -> Result<()> {
