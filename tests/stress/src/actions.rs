@@ -15,12 +15,16 @@ use rovl_kit::random::Random;
 use rovl_kit::sys;
 use rovl_kit::sys::Mapping;
 use rustix::fs::AtFlags;
+use rustix::fs::FallocateFlags;
+use rustix::fs::FileType;
+use rustix::fs::Gid;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::fs::RenameFlags;
 use rustix::fs::SeekFrom;
 use rustix::fs::Timespec;
 use rustix::fs::Timestamps;
+use rustix::fs::Uid;
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 use rustix::mm::ProtFlags;
@@ -36,7 +40,7 @@ pub const FILES: usize = 12;
 pub const SUBDIRS: usize = 3;
 
 /// What any path may meet where others rename and remove.
-const USUAL: [Errno; 9] = [
+const USUAL: [Errno; 10] = [
     Errno::NOENT,
     Errno::EXIST,
     Errno::NOTDIR,
@@ -50,6 +54,8 @@ const USUAL: [Errno; 9] = [
     Errno::INVAL,
     // A link to a directory.
     Errno::PERM,
+    // A socket that is to be opened.
+    Errno::NXIO,
 ];
 
 /// One thread's work in a tree.
@@ -77,7 +83,7 @@ impl<'a> Writer<'a> {
     /// Does one thing.
     pub fn step(&mut self, random: &mut Random) -> Result<()> {
         let path = some_path(random);
-        let (what, done) = match random.below(20) {
+        let (what, done) = match random.below(23) {
             0 | 1 => ("create", self.create(&path, random)),
             2 | 3 => ("write", self.write(&path, random)),
             4 => ("truncate", self.rewrite(&path, random)),
@@ -91,7 +97,10 @@ impl<'a> Writer<'a> {
             14 => ("attributes", self.attributes(&path, random)),
             15 => ("tmpfile", self.tmpfile(&path, random)),
             16 => return self.read(&path),
-            17 => return self.map(random).with_context(|| self.own.clone()),
+            17 => ("mknod", self.mknod(&path)),
+            18 => ("punch", self.punch(&path, random)),
+            19 => ("copy", self.copy(&path)),
+            20 => return self.map(random).with_context(|| self.own.clone()),
             _ => return self.list(random),
         };
         match done {
@@ -174,7 +183,7 @@ impl<'a> Writer<'a> {
 
     fn attributes(&self, path: &str, random: &mut Random) -> Done {
         let file = self.open(path, OFlags::RDONLY)?;
-        match random.below(4) {
+        match random.below(6) {
             0 => rustix::fs::fchmod(&file, Mode::from_raw_mode(0o600 + random.below(64) as u32)),
             1 => {
                 let time = Timespec {
@@ -191,6 +200,16 @@ impl<'a> Writer<'a> {
                 let value = random.number().to_ne_bytes();
                 rustix::fs::fsetxattr(&file, "user.stress", &value, XattrFlags::empty())
             }
+            3 => {
+                let id = 1000 + random.below(3) as u32;
+                let (user, group) = (Uid::from_raw(id), Gid::from_raw(id));
+                rustix::fs::fchown(&file, Some(user), Some(group))
+            }
+            4 => {
+                let value = acl(random.below(8) as u16);
+                let name = "system.posix_acl_access";
+                rustix::fs::fsetxattr(&file, name, &value, XattrFlags::empty())
+            }
             _ => match rustix::fs::fremovexattr(&file, "user.stress") {
                 Err(Errno::NODATA) => Ok(()),
                 other => other,
@@ -202,6 +221,26 @@ impl<'a> Writer<'a> {
         let file = self.open(random.pick::<&str>(&DIRS), OFlags::TMPFILE | OFlags::WRONLY)?;
         write_block(&file, None, random)?;
         rustix::fs::linkat(&file, "", self.root, path, AtFlags::EMPTY_PATH)
+    }
+
+    fn mknod(&self, path: &str) -> Done {
+        let mode = Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(self.root, path, FileType::Socket, mode, 0)
+    }
+
+    fn punch(&self, path: &str, random: &mut Random) -> Done {
+        let file = self.open(path, OFlags::RDWR)?;
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        let (at, length) = (random.below(16) * BLOCK, (1 + random.below(8)) * BLOCK);
+        rustix::fs::fallocate(&file, flags, at as u64, length as u64)
+    }
+
+    /// Copies over the own file, which keeps its length.
+    fn copy(&self, path: &str) -> Done {
+        let from = self.open(path, OFlags::RDONLY)?;
+        let to = self.open(&self.own, OFlags::WRONLY)?;
+        let length = OWN_BLOCKS * BLOCK;
+        rustix::fs::copy_file_range(from, Some(&mut 0), to, Some(&mut 0), length).map(drop)
     }
 
     /// A file is never seen half copied up.
@@ -290,9 +329,28 @@ pub fn own_file(number: usize) -> String {
 /// How long those files are, for good.
 pub const OWN_BLOCKS: usize = 16;
 
+/// An access control list with one user besides the owner, in the form of the attribute.
+fn acl(permissions: u16) -> Vec<u8> {
+    const NOBODY: u32 = u32::MAX;
+    let entries = [
+        (1_u16, 6_u16, NOBODY),
+        (2, permissions, 1001),
+        (4, 4, NOBODY),
+        (16, 7, NOBODY),
+        (32, 0, NOBODY),
+    ];
+    let mut value = 2_u32.to_le_bytes().to_vec();
+    for (tag, permissions, id) in entries {
+        value.extend(tag.to_le_bytes());
+        value.extend(permissions.to_le_bytes());
+        value.extend(id.to_le_bytes());
+    }
+    value
+}
+
 fn is_dir(file: &OwnedFd) -> bool {
     let stat = rustix::fs::fstat(file);
-    stat.is_ok_and(|s| rustix::fs::FileType::from_raw_mode(s.st_mode).is_dir())
+    stat.is_ok_and(|s| FileType::from_raw_mode(s.st_mode).is_dir())
 }
 
 fn some_subdir(random: &mut Random) -> String {
