@@ -92,8 +92,10 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
+        // Unmapping takes memory where mappings were merged, or allocations are made to fail. What
+        // stays mapped would keep the file open.
         // SAFETY: the range was mapped by `new`, and no reference to it is ever made.
-        let _ = unsafe { rustix::mm::munmap(self.address, self.length) };
+        while unsafe { rustix::mm::munmap(self.address, self.length) } == Err(Errno::NOMEM) {}
     }
 }
 
