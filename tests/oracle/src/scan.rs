@@ -253,8 +253,12 @@ impl Scanner<'_> {
     fn refused(&self, path: &str, listed: Option<&Listed>, error: Errno) -> Entry {
         Entry {
             path: path.to_owned(),
-            // One that is not found at all is none of the objects that are refused.
-            kind: if error == Errno::NOENT { '~' } else { '!' },
+            // What is not found at all is none of the objects that are refused.
+            kind: match (error, listed.map(|listed| listed.kind)) {
+                (Errno::NOENT, Some(FileType::RegularFile)) => '~',
+                (Errno::NOENT, _) => '?',
+                _ => '!',
+            },
             listed_kind: listed.map_or(' ', |listed| stat::letter(listed.kind)),
             listed_number: true,
             mode: 0,

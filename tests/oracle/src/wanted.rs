@@ -20,7 +20,7 @@ pub enum Place {
 }
 
 /// Says why a difference in what came of a step is wanted, if it is.
-pub fn step(setup: &Setup, step: &Step, a: &Outcome, b: &Outcome) -> Option<&'static str> {
+pub fn step(step: &Step, a: &Outcome, b: &Outcome) -> Option<&'static str> {
     // Rows F5 and Q7. Overlayfs goes on mapping the file that was opened, whatever became of it.
     let maps = matches!(step, Step::MapRead { .. } | Step::MapPeek { .. });
     if maps && a.seen == b.seen && a.result != b.result {
@@ -29,9 +29,9 @@ pub fn step(setup: &Setup, step: &Step, a: &Outcome, b: &Outcome) -> Option<&'st
     if let (Step::List { .. } | Step::FList { .. }, Ok(a), Ok(b)) = (step, &a.result, &b.result) {
         let (a, b): (Vec<_>, Vec<_>) = (a.split(' ').collect(), b.split(' ').collect());
         let is_phantom = |name: &&str| name.ends_with(data::PHANTOM);
+        let is_file = |name: &&str| is_phantom(name) && name.contains(":RegularFile:");
         let missing = a.iter().all(|name| is_phantom(name) || b.contains(name));
-        let more = |name: &&str| setup.has_option("xino=on") && is_phantom(name);
-        if missing && b.iter().all(|name| more(name) || a.contains(name)) {
+        if missing && b.iter().all(|name| is_file(name) || a.contains(name)) {
             return Some(PHANTOMS);
         }
     }
@@ -39,9 +39,10 @@ pub fn step(setup: &Setup, step: &Step, a: &Outcome, b: &Outcome) -> Option<&'st
 }
 
 /// Rows R1 and X10. Some names of whiteouts are listed, though they cannot be found: those of device
-/// nodes in a directory that is not merged, those of attributes where no directory says that there are
-/// any. Neither side lists fewer than the other in all cases: overlayfs finds out in directories
-/// that are looked up name by name (`xino=on`), rovl in those that something was renamed into.
+/// nodes in a directory that is not merged, those of attributes where no lower directory says that there
+/// are any. Either side finds out as it happens to look names up for their numbers: overlayfs in all
+/// directories with `xino=on` and in those that are marked as impure, rovl as well in some that are not
+/// merged, but not in a listing that it has kept.
 const PHANTOMS: &str = "nobody relies on names that cannot be found";
 
 /// Says why a difference between two trees is wanted, if it is.
@@ -54,8 +55,8 @@ pub fn deviation(setup: &Setup, _place: Place, found: &Deviation) -> Option<&'st
     if found.field == "listed_number" && found.kind == 'd' && found.a == "false" {
         return Some("a directory that is merged by its name is listed with the number it has");
     }
-    let is_phantom = found.field == "name" && found.kind == '~';
-    if is_phantom && (found.b == "missing" || setup.has_option("xino=on")) {
+    let is_phantom = found.field == "name" && matches!(found.kind, '~' | '?');
+    if is_phantom && (found.b == "missing" || found.kind == '~') {
         return Some(PHANTOMS);
     }
     None
