@@ -33,6 +33,7 @@ use super::{
         Overlay,
         Writable, //
     },
+    listing,
     stack::LowerObject,
 };
 use crate::{
@@ -122,12 +123,12 @@ fn one(
     }
     let plan = Plan::new(instance, writable, parent, dentry, extent)?;
     plan.prepare()?.fill()?.install(&held)?;
-    if !plan.keeps_origin() {
-        // It has a number of its own now, which is not the one that is listed.
-        plan.directory.node().changed();
-    }
     // It looks the same as before, but for its size, if that was not copied.
     attr::refresh(inode);
+    if !plan.keeps_origin() || !instance.numbers().same_device() {
+        // It has a number of its own now, or one of another layer, which is not the one that is listed.
+        listing::copied_up(plan.directory, dentry, inode);
+    }
     Ok(())
 }
 

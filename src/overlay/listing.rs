@@ -23,7 +23,10 @@ use super::{
 };
 use crate::{
     model::names::NAME_MAX,
-    vfs::inode::Inode, //
+    vfs::{
+        dentry::Dentry,
+        inode::Inode, //
+    }, //
 };
 
 /// Says that `name` in `directory` stands for `object`, which is in upper, from now on. It may have stood for
@@ -59,6 +62,31 @@ pub(super) fn removed(directory: &Inode<Overlay>, name: &[u8]) {
             Ok(())
         })?;
         tidy(listing)
+    });
+}
+
+/// Says that `object`, which `dentry` in `directory` stands for, was copied up, and is listed with another
+/// number since then.
+///
+/// The directory need not be locked, but the object's node is. No write access is held.
+pub(super) fn copied_up(
+    directory: &Inode<Overlay>,
+    dentry: &Dentry<Overlay>,
+    object: &Inode<Overlay>,
+) {
+    directory.node().changed_by(|listing| {
+        let number = number::listed(object)?;
+        listing.reserve(0)?;
+        dentry.with_name(|name| {
+            with_key(directory, name, |key| {
+                // Since it is in upper it can be renamed, so that what has the name now may be another one.
+                let is_lower = |at: &usize| listing.get(*at).is_some_and(|entry| entry.layer != 0);
+                if listing.find(key).filter(is_lower).is_some() {
+                    listing.insert(name, key, number, object.d_type())?;
+                }
+                Ok(())
+            })
+        })
     });
 }
 

@@ -29,7 +29,8 @@ use kernel::{
             ordering::{
                 Acquire,
                 Full,
-                Relaxed, //
+                Relaxed,
+                Release, //
             },
             Atomic, //
         },
@@ -302,29 +303,33 @@ impl Node {
     /// Says that a name in the directory has come, gone, or stands for something else, and lets `patch` tell
     /// the listing, if there is one. One that somebody reads stays as it is; who comes next sees another.
     ///
-    /// The directory is locked, so that nobody makes a listing meanwhile, and no write access is held.
+    /// No write access is held.
     pub(super) fn changed_by(&self, patch: impl FnOnce(&mut Listing) -> Result) {
-        // The lock of the directory orders this.
-        self.version.add(1, Relaxed);
         if let Some(place) = self.listing.as_ref() {
             place.patch(patch);
         }
+        self.count_change();
     }
 
     /// As [`Node::changed_by`], if it is not known what the listing should be told. The next one is made
     /// anew. If all names stay, and only what they stand for is another object, the directory need not be
     /// locked: one that is being made meanwhile is waited for.
     pub(crate) fn changed(&self) {
-        // The lock of the directory orders this.
-        self.version.add(1, Relaxed);
         if let Some(place) = self.listing.as_ref() {
             place.empty();
         }
+        self.count_change();
     }
 
-    /// How often the names in the directory have changed. The directory is locked.
+    /// Counts a change of which the listing knows: who sees the new number also sees that listing, and who
+    /// does not looks again.
+    fn count_change(&self) {
+        self.version.fetch_add(1, Release);
+    }
+
+    /// How often the names in the directory have changed. To be asked before the listing is.
     pub(super) fn version(&self) -> u64 {
-        self.version.load(Relaxed)
+        self.version.load(Acquire)
     }
 
     /// The object in upper.
