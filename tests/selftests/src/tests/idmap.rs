@@ -37,7 +37,7 @@ pub const TESTS: &[Test] = &[
 ];
 
 /// What the namespace maps its ids from zero on to.
-const BASE: u32 = 100_000;
+pub(super) const BASE: u32 = 100_000;
 
 /// Makes a user namespace that maps ids from 0 on to those from `base` on.
 fn user_namespace(base: u32) -> Result<OwnedFd> {
@@ -70,7 +70,7 @@ fn user_namespace(base: u32) -> Result<OwnedFd> {
 }
 
 /// Mounts `path` once more, with its owners mapped.
-fn mapped(fx: &Fixture, path: &Path, base: u32) -> Result<Layer> {
+pub(super) fn mapped(fx: &Fixture, path: &Path, base: u32) -> Result<Layer> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let tree = open_tree(CWD, path, flags).context("clone a mount")?;
     match raw::idmap_mount(&tree, user_namespace(base)?) {

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 use std::time::Instant;
 
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::create::make;
@@ -15,6 +16,8 @@ use crate::check::Context;
 use crate::check::Result;
 use crate::expect::lists;
 use crate::fixture::Fixture;
+use crate::fixture::Options;
+use crate::layer::Layer;
 use crate::registry::Test;
 use crate::sys;
 
@@ -22,6 +25,11 @@ pub const TESTS: &[Test] = &[
     Test::new("listing_shows_new_names", "D1 R3", listed_at_once),
     Test::new("listing_once_begun_stays", "R3", leaves_open_listing),
     Test::new("listing_follows_changes", "R3 D1 D4 D5", come_and_go),
+    Test::new(
+        "listing_shows_numbers_of_copies",
+        "R4 1.10 C7",
+        numbers_of_copies,
+    ),
     Test::new("listing_is_patched", "R3 Q14", patches_listing)
         .rovl_only("overlayfs reads the whole directory again after each change"),
 ];
@@ -137,6 +145,36 @@ fn come_and_go(fx: &Fixture) -> Result {
         if entry.name != ".." {
             check::equal(number, entry.ino, stat.st_ino)?;
         }
+    }
+    Ok(())
+}
+
+/// Copies of files have other numbers if their links are broken, or if layers are on several filesystems.
+fn numbers_of_copies(fx: &Fixture) -> Result {
+    let (upper, lower) = (fx.layer("upper")?, fx.layer("lower")?);
+    let other = Layer::create(fx.tmpfs("other")?.join("lower"))?;
+    for (n, lower) in [lower, other].into_iter().enumerate() {
+        lower.file("a", "")?.link("a", "b")?.file("c", "")?;
+        lower.file("d", "")?;
+        let upper = Layer::create(upper.join(n.to_string()))?;
+        let options = Options::new().lowers(&[&lower]).set("xino", "off");
+        let ov = fx.mount(&options.upper(&upper, &fx.work()?));
+        let ov = ov.context("mount")?;
+        sys::list(ov.path())?;
+        for name in ["a", "c"] {
+            drop(sys::open(ov.join(name), OFlags::WRONLY)?);
+        }
+        rustix::fs::rename(ov.join("b"), ov.join("e"))?;
+        let mut kept = sys::list(ov.path())?;
+        sys::drop_caches()?;
+        let mut anew = sys::list(ov.path())?;
+        for list in [&mut kept, &mut anew] {
+            list.sort_by(|one, other| one.name.cmp(&other.name));
+            list.retain(|entry| !entry.is_dot());
+        }
+        let number = |list: &[sys::Entry]| list.iter().map(|entry| entry.ino).collect::<Vec<_>>();
+        check::equal("numbers that are listed", number(&kept), number(&anew))?;
+        lists(ov.path(), &["a", "c", "d", "e"])?;
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ mod copy_up;
 mod copy_up_data;
 mod copy_up_fails;
 mod create;
+mod create_where;
 mod exec;
 mod file_io;
 mod fileattr;
@@ -93,6 +94,7 @@ pub const ALL: &[&[Test]] = &[
     umount::TESTS,
     path::TESTS,
     create::TESTS,
+    create_where::TESTS,
     link::TESTS,
     listing::TESTS,
     readonly::TESTS,
