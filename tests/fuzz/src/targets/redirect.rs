@@ -139,11 +139,14 @@ fn check_parse(value: &[u8]) {
     let twice = text.windows(2).any(|pair| pair == b"//");
 
     let path = text.starts_with(b"/") && !text.ends_with(b"/") && !twice;
-    let name = !text.is_empty() && !text.contains(&b'/');
+    // A NUL at the start leaves a name, though an empty one.
+    let name = !value.is_empty() && !text.contains(&b'/');
     match Redirect::parse(value) {
         Ok(redirect) => {
             assert!(path || name);
-            assert_eq!(redirect, Redirect::parse(text).expect("the same again"));
+            if !text.is_empty() {
+                assert_eq!(redirect, Redirect::parse(text).expect("the same again"));
+            }
             assert_eq!(redirect.text(), text);
             assert_eq!(matches!(redirect, Redirect::Path(_)), path);
         }
