@@ -11,11 +11,11 @@ use super::{
         Instance,
         Writable, //
     },
+    leftover::is_pure_upper,
     node::{
         Node,
         Numbers, //
-    },
-    xattr,
+    }, //
 };
 use crate::{
     model::names::Xattr,
@@ -55,7 +55,7 @@ pub(super) fn mark(
 ///
 /// That nothing can be written is no error: the mark may be there in vain. (C: `ovl_cache_get_impure`.)
 pub(super) fn clear(instance: &Instance, node: &Node) {
-    if node.numbers() != Numbers::LookUp || !node.lower().is_empty() {
+    if node.numbers() != Numbers::LookUp || !is_pure_upper(node) {
         return;
     }
     let Ok(writable) = instance.writable() else {
@@ -64,12 +64,9 @@ pub(super) fn clear(instance: &Instance, node: &Node) {
     let Ok(upper) = writable.upper(node) else {
         return;
     };
-    let namespace = instance.namespace();
-    if xattr::has_origin(&writable.layer.path(upper), namespace) {
-        return;
-    }
+    let name = Xattr::Impure.name(instance.namespace());
     if let Ok(access) = writable.access() {
-        if let Err(error) = access.remove_xattr(upper, Xattr::Impure.name(namespace)) {
+        if let Err(error) = access.remove_xattr(upper, name) {
             pr_debug!("failed to remove the impure mark ({error:?})\n");
         }
     }

@@ -13,10 +13,7 @@ use super::{
     edit::Edit,
     fs::Instance,
     layer::LayerId,
-    node::{
-        DirKind,
-        Node, //
-    },
+    node::Node,
     readdir,
     whiteout,
     xattr, //
@@ -158,5 +155,5 @@ impl Drop for Cleared<'_> {
 
 /// Whether the directory is one of upper alone, in which nothing can be hidden. (C: `ovl_pure_upper`.)
 pub(super) fn is_pure_upper(node: &Node) -> bool {
-    node.lower().is_empty() && node.dir_kind() == DirKind::Plain
+    node.lower().is_empty() && !node.may_hide()
 }

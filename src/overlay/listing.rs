@@ -11,6 +11,7 @@ use kernel::prelude::*;
 
 use super::{
     fs::Overlay,
+    leftover::is_pure_upper,
     node::{
         Node,
         Numbers, //
@@ -92,7 +93,7 @@ pub(super) fn copied_up(
 
 /// Whether the directory may stop being impure with what has changed, which is found out by reading it.
 fn is_read_anew(directory: &Node) -> bool {
-    directory.numbers() == Numbers::LookUp && directory.lower().is_empty()
+    directory.numbers() == Numbers::LookUp && is_pure_upper(directory)
 }
 
 /// Calls `work` with what `name` is found by.

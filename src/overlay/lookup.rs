@@ -225,7 +225,7 @@ fn dir_kind(
     let several = lower > 1 || (lower == 1 && finding.upper.is_some());
     let kind = match finding.whiteouts {
         WhiteoutForm::Xattr => DirKind::MergedWithXattrs,
-        _ if several || numbers == Numbers::LookUp => DirKind::Merged,
+        _ if several => DirKind::Merged,
         _ if xattr::has_origin(&layer.path(top), instance.namespace()) => DirKind::Merged,
         _ => DirKind::Plain,
     };

@@ -77,7 +77,7 @@ use crate::vfs::{
 pub(crate) enum DirKind {
     /// It is one directory of one layer, with nothing in it that could hide a name.
     Plain,
-    /// It has to be merged from several, or may hold whiteouts.
+    /// It has to be merged from several, may hold whiteouts, or lists other numbers than are shown.
     Merged,
     /// As `Merged`, and whiteouts may also have the form of an attribute (X10).
     MergedWithXattrs,
@@ -144,7 +144,7 @@ impl DirState {
     fn kind(&self) -> DirKind {
         if self.has(Self::WITH_XATTRS) {
             DirKind::MergedWithXattrs
-        } else if self.has(Self::MERGED) {
+        } else if self.has(Self::MERGED | Self::LOOK_UP) {
             DirKind::Merged
         } else {
             DirKind::Plain
@@ -288,7 +288,7 @@ impl Node {
         };
         objects.dir.set(match numbers {
             Numbers::AsListed => DirState::IMPURE,
-            Numbers::LookUp => DirState::IMPURE | DirState::LOOK_UP | DirState::MERGED,
+            Numbers::LookUp => DirState::IMPURE | DirState::LOOK_UP,
         });
     }
 
@@ -364,6 +364,13 @@ impl Node {
         self.objects
             .as_ref()
             .map_or(DirKind::Plain, |objects| objects.dir.kind())
+    }
+
+    /// Whether something may be hidden in it, if it is a directory. (C: `OVL_WHITEOUTS`.)
+    pub(super) fn may_hide(&self) -> bool {
+        self.objects
+            .as_ref()
+            .is_some_and(|objects| objects.dir.has(DirState::MERGED))
     }
 
     /// Whether the numbers that upper lists have to be looked up.

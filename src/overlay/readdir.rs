@@ -370,11 +370,13 @@ fn resolve(
             }
             _ => Some(entry.ino),
         };
-        if number != Some(entry.ino) {
-            numbers = Numbers::LookUp;
-        }
         match number {
-            Some(number) => listing.set_ino(position, number),
+            Some(number) => {
+                if number != entry.ino {
+                    numbers = Numbers::LookUp;
+                }
+                listing.set_ino(position, number);
+            }
             // It went away since it was listed.
             None => {
                 listing.set_state(position, State::Whiteout);
