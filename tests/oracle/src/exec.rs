@@ -11,6 +11,7 @@ use std::os::fd::OwnedFd;
 use rustix::fs::Access;
 use rustix::fs::AtFlags;
 use rustix::fs::FileType;
+use rustix::fs::IFlags;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::fs::SeekFrom;
@@ -25,6 +26,7 @@ use rustix::thread::Gid;
 use rustix::thread::Uid;
 
 use crate::data;
+use crate::script::Backing;
 use crate::script::Setup;
 use crate::stat;
 use crate::step::open_flags;
@@ -81,15 +83,23 @@ pub struct Session {
     slots: [Option<OwnedFd>; SLOTS],
     maps: [Option<Mapping>; MAPS],
     user: User,
+    /// File flags that upper's filesystem itself has set, and does not let go easily.
+    lasting: IFlags,
 }
 
 impl Session {
-    pub fn new(root: &str) -> Self {
+    pub fn new(root: &str, setup: &Setup) -> Self {
+        // Whether the blocks of a file can be told without extents depends on the holes it has.
+        const EXTENTS: u32 = 0x80000;
         Session {
             root: root.to_owned(),
             slots: Default::default(),
             maps: Default::default(),
             user: User::Root,
+            lasting: match setup.upper_on {
+                Backing::Ext4 => IFlags::from_bits_retain(EXTENTS),
+                _ => IFlags::empty(),
+            },
         }
     }
 
@@ -361,9 +371,17 @@ impl Session {
                     From::Data => SeekFrom::Data(by_unsigned),
                     From::Hole => SeekFrom::Hole(by_unsigned),
                 };
-                // Positions in a directory mean nothing to anyone but the filesystem.
+                let before = rustix::fs::tell(fd);
                 let found = rustix::fs::seek(fd, to)?;
                 let is_dir = FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode).is_dir();
+                // Where a copy has holes may differ, and where a directory ends; what comes next shall not
+                // depend on it.
+                let differs = matches!(to, SeekFrom::Data(_) | SeekFrom::Hole(_))
+                    || (is_dir && matches!(to, SeekFrom::End(_)));
+                if let (true, Ok(before)) = (differs, before) {
+                    rustix::fs::seek(fd, SeekFrom::Start(before))?;
+                }
+                // Positions in a directory mean nothing to anyone but the filesystem.
                 Ok(if is_dir {
                     String::new()
                 } else {

@@ -205,8 +205,8 @@ impl Run<'_> {
     }
 
     fn steps(&mut self) -> Verdict {
-        let mut a = Session::new(&self.a.point);
-        let mut b = Session::new(&self.b.point);
+        let mut a = Session::new(&self.a.point, &self.script.setup);
+        let mut b = Session::new(&self.b.point, &self.script.setup);
         let script = self.script;
         let setup = &script.setup;
         let mut skips = self.sides.fault == Fault::SkipStep;
@@ -247,7 +247,7 @@ impl Run<'_> {
         a: &Outcome,
         b: &Outcome,
     ) -> Verdict {
-        if wanted::step(step, a, b).is_some() {
+        if wanted::step(self.script, step, a, b).is_some() {
             return Ok(());
         }
         let lines = vec![

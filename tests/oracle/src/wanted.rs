@@ -4,10 +4,15 @@
 //!
 //! Each has its reason here. Nothing is on this list for being hard to make equal.
 
+use rustix::io::Errno;
+
 use crate::data;
 use crate::exec::Outcome;
 use crate::scan::Deviation;
+use crate::script::Kind;
+use crate::script::Script;
 use crate::script::Setup;
+use crate::step::From;
 use crate::step::Step;
 
 /// Where trees are compared.
@@ -20,11 +25,33 @@ pub enum Place {
 }
 
 /// Says why a difference in what came of a step is wanted, if it is.
-pub fn step(step: &Step, a: &Outcome, b: &Outcome) -> Option<&'static str> {
+pub fn step(script: &Script, step: &Step, a: &Outcome, b: &Outcome) -> Option<&'static str> {
     // Rows F5 and Q7. Overlayfs goes on mapping the file that was opened, whatever became of it.
     let maps = matches!(step, Step::MapRead { .. } | Step::MapPeek { .. });
     if maps && a.seen == b.seen && a.result != b.result {
         return Some("a mapping made after copy-up shows the file as it is now");
+    }
+    // Row C4. Overlayfs fills the holes that come after data in the same mebibyte.
+    let seeks = matches!(
+        step,
+        Step::Seek {
+            from: From::Data | From::Hole,
+            ..
+        }
+    );
+    if seeks && has_holes(script) && a.seen == b.seen {
+        return Some("a copy has all holes of its original");
+    }
+    // Row R6. Rovl merges directories that are marked as impure, which overlayfs reads as they are.
+    let to_end = matches!(
+        step,
+        Step::Seek {
+            from: From::End,
+            ..
+        }
+    );
+    if (seeks || to_end) && b.result == Err(Errno::INVAL) && a.seen == b.seen {
+        return Some("there are no other positions in a directory than those that were given out");
     }
     if let (Step::List { .. } | Step::FList { .. }, Ok(a), Ok(b)) = (step, &a.result, &b.result) {
         let (a, b): (Vec<_>, Vec<_>) = (a.split(' ').collect(), b.split(' ').collect());
@@ -36,6 +63,11 @@ pub fn step(step: &Step, a: &Outcome, b: &Outcome) -> Option<&'static str> {
         }
     }
     None
+}
+
+fn has_holes(script: &Script) -> bool {
+    let mut kinds = script.objects.iter().map(|(_, object)| &object.kind);
+    kinds.any(|kind| matches!(kind, Kind::Sparse { .. }))
 }
 
 /// Rows R1 and X10. Some names of whiteouts are listed, though they cannot be found: those of device
@@ -51,9 +83,10 @@ pub fn deviation(setup: &Setup, _place: Place, found: &Deviation) -> Option<&'st
     if found.field == "listed_number" && !setup.has_stable_numbers() {
         return Some("layers on several filesystems have numbers that nothing is said about");
     }
-    // Row 1.10. Overlayfs knows which number to list only once it has given the directory an origin.
-    if found.field == "listed_number" && found.kind == 'd' && found.a == "false" {
-        return Some("a directory that is merged by its name is listed with the number it has");
+    // Row 1.10. Overlayfs knows which number to list only once it has given a directory its origin, and
+    // misses some changes afterwards.
+    if found.field == "listed_number" && found.a == "false" {
+        return Some("what is listed has the number that it shows");
     }
     let is_phantom = found.field == "name" && matches!(found.kind, '~' | '?');
     if is_phantom && (found.b == "missing" || found.kind == '~') {

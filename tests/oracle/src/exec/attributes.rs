@@ -104,7 +104,7 @@ impl Session {
             Step::GetAttr { .. } => {
                 rustix::fs::ioctl_getflags(fd).map(|flags| format!("{:x}", flags.bits()))
             }
-            Step::SetAttr { attr, .. } => set_attr(fd, *attr).map(nothing),
+            Step::SetAttr { attr, .. } => set_attr(fd, *attr, self.lasting).map(nothing),
             Step::SetFl { flags, .. } => set_fl(fd, flags).map(nothing),
             Step::FSync { .. } => rustix::fs::fsync(fd).map(nothing),
             Step::FDataSync { .. } => rustix::fs::fdatasync(fd).map(nothing),
@@ -116,7 +116,7 @@ impl Session {
 }
 
 /// Sets one of the file flags, and leaves alone what the filesystem itself has set.
-fn set_attr(fd: &OwnedFd, attr: Attr) -> SysResult<()> {
+fn set_attr(fd: &OwnedFd, attr: Attr, lasting: IFlags) -> SysResult<()> {
     let ours = IFlags::APPEND | IFlags::IMMUTABLE | IFlags::NODUMP | IFlags::NOATIME;
     let flag = match attr {
         Attr::None => IFlags::empty(),
@@ -126,7 +126,7 @@ fn set_attr(fd: &OwnedFd, attr: Attr) -> SysResult<()> {
         Attr::NoAtime => IFlags::NOATIME,
     };
     let present = rustix::fs::ioctl_getflags(fd)?;
-    rustix::fs::ioctl_setflags(fd, (present - ours) | flag)
+    rustix::fs::ioctl_setflags(fd, (present - ours) | flag | lasting)
 }
 
 fn set_fl(fd: &OwnedFd, flags: &[Open]) -> SysResult<()> {
