@@ -35,6 +35,8 @@ prepare_loads() {
 		made=$("$top/scripts/program.sh" "rovl-$name")
 		loads+=(--file "$made:/bin/rovl-$name:755")
 	done
+	made=$("$top/scripts/program.sh" rovl-oracle)
+	oracle=(--file "$made:/bin/rovl-oracle:755")
 	for name in pjdfstest fsx; do
 		made=$("$top/scripts/crate-program.sh" "$name")
 		loads+=(--file "$made:/bin/$name:755")
@@ -44,6 +46,7 @@ prepare_loads() {
 	made=$("$top/scripts/stress-ng.sh")
 	loads+=(--file "$made:/opt/stress-ng")
 }
+oracle=()
 [[ -n ${FILTER:-} ]] || prepare_loads
 
 # KDIR= and KERNEL= may lead to a kernel that cannot look for leaks.
@@ -141,7 +144,7 @@ guest() {
 }
 
 # The guests, the longest first. Every test runs under kmemleak once, on rovl.
-names=(rovl overlay leaks drop-in load)
+names=(rovl overlay leaks load oracle drop-in)
 run_guest() {
 	case $1 in
 	rovl) guest rovl 3000 "$stock" "${leaks[@]}" -- /bin/rovl-selftests --type rovl "${filter[@]}" ;;
@@ -150,6 +153,8 @@ run_guest() {
 	leaks) guest leaks 2400 "$stock" --append rcupdate.rcu_expedited=1 -- /bin/rovl-selftests --type rovl --leak-rounds "${LEAK_ROUNDS:-1000}" ;;
 	# The drop-in is the same code under other names, which have nothing to do with where the layers are.
 	drop-in) guest drop-in 1800 "$dropin" -- /bin/rovl-selftests --type overlay --backing tmpfs "${filter[@]}" ;;
+	# The same scripts in each run, and those that once showed a difference; make oracle tries others.
+	oracle) guest oracle 1800 "$stock" "${oracle[@]}" -- /bin/rovl-oracle --count 100 --batch 25 --seed 1 ;;
 	# Short forms of make stress, make crash and make posix, each with a plan of its own.
 	load) guest load 900 "$stock" "${loads[@]}" -- sh -c 'status=0
 		rovl-stress --type rovl --short || status=1
