@@ -20,6 +20,13 @@ const KINDS: [&str; 2] = ["failslab", "fail_page_alloc"];
 pub struct Faults(());
 
 impl Faults {
+    /// Whether the kernel can let allocations fail.
+    pub fn are_there() -> bool {
+        KINDS
+            .iter()
+            .all(|kind| Path::new("/sys/kernel/debug").join(kind).exists())
+    }
+
     pub fn begin() -> Result<Self> {
         let faults = Faults(());
         for kind in KINDS {

@@ -35,6 +35,9 @@ pub fn run(fs_type: &str, load: Load, upper: &str, faults: bool) -> Result<Passe
     let Some(place) = mounts::backing(upper)? else {
         return Ok(Passed::Skipped(format!("there is no disk {upper}")));
     };
+    if faults && !Faults::are_there() {
+        return Ok(Passed::Skipped("the kernel injects no faults".to_owned()));
+    }
     let lowers = [place.join("middle"), place.join("bottom")];
     make_layers(&lowers, load)?;
     let untouched = lowers_seen(&lowers)?;

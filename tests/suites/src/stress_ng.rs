@@ -19,6 +19,18 @@ const ROOT: &str = "/opt/stress-ng";
 /// Stressors that measure the machine, or whose one round takes longer than all others together.
 const EXCLUDED: &str = "binderfs,dirdeep,dirmany,filename,sync-file,sysfs,procfs,verity";
 
+/// All run at once, on a disk of 1 GiB. Some would write as much each.
+const SIZES: [&str; 8] = [
+    "--copy-file-bytes",
+    "32m",
+    "--fallocate-bytes",
+    "32m",
+    "--hdd-bytes",
+    "32m",
+    "--iomix-bytes",
+    "32m",
+];
+
 pub fn run(place: &Place, seconds: u64) -> Result<Passed> {
     let root = Path::new(ROOT);
     if !root.exists() {
@@ -40,6 +52,7 @@ pub fn run(place: &Place, seconds: u64) -> Result<Passed> {
         .args([ROOT, "/usr/bin/stress-ng", "--class", "filesystem"])
         .args(["--all", "1", "--verify", "--temp-path", "/mnt"])
         .args(["--exclude", EXCLUDED, "--timeout", &format!("{seconds}s")])
+        .args(SIZES)
         .args(["--oomable", "--no-rand-seed", "--metrics-brief"])
         .output()
         .context("stress-ng")?;
