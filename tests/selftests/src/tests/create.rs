@@ -260,7 +260,9 @@ fn inherits_acls(fx: &Fixture) -> Result {
     }
     let ov = fx.upper(&upper, &[&lower])?;
     umask(Mode::from_raw_mode(0o077));
-    let made = |dir: &str| -> Result<Vec<(u32, Vec<u8>, Option<Vec<u8>>)>> {
+    /// The permission bits, the list for access, and the one for what is made in it.
+    type Inherited = (u32, Vec<u8>, Option<Vec<u8>>);
+    let made = |dir: &str| -> Result<Vec<Inherited>> {
         let mut all = Vec::new();
         for (stem, asked) in [("file", 0o666), ("dir", 0o777), ("fifo", 0o640)] {
             let path = ov.join(dir).join(stem);

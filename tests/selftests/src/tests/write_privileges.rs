@@ -40,8 +40,11 @@ const VALUE: [u8; 20] = [1, 0, 0, 2, 0, 4, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0
 
 type SysResult<T> = std::result::Result<T, Errno>;
 
+/// A way to write to the file at a path.
+type Way = fn(&Path) -> SysResult<()>;
+
 /// All ways to write, by name.
-const WAYS: [(&str, fn(&Path) -> SysResult<()>); 11] = [
+const WAYS: [(&str, Way); 11] = [
     ("nothing", |path| sys::open(path, OFlags::RDWR).map(drop)),
     ("no bytes", |path| {
         let fd = sys::open(path, OFlags::RDWR)?;
