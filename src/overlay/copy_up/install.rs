@@ -211,7 +211,7 @@ impl Filled<'_> {
                 let (from, object) = (plan.writable.work, &work.object);
                 let renaming = access.start_placing(from, object, upper, name);
                 // That it is no longer there says nothing about what the user asked for.
-                let renaming = renaming.map_err(|e| if e == EEXIST { e } else { EIO })?;
+                let renaming = renaming.map_err(|e| if e == EINVAL { EIO } else { e })?;
                 renaming.rename()?;
                 work.state = State::Placed;
                 Ok(work.object.clone())
