@@ -20,9 +20,7 @@ const ROOT: &str = "/opt/stress-ng";
 const EXCLUDED: &str = "binderfs,dirdeep,dirmany,filename,sync-file,sysfs,procfs,verity";
 
 /// All run at once, on a disk of 1 GiB. Some would write as much each.
-const SIZES: [&str; 8] = [
-    "--copy-file-bytes",
-    "32m",
+const SIZES: [&str; 6] = [
     "--fallocate-bytes",
     "32m",
     "--hdd-bytes",
