@@ -150,7 +150,7 @@ pub(crate) fn link(old: &Dentry<Overlay>, name: NewName<'_, Overlay>) -> Result 
     inode.add_link();
     attr::refresh(inode);
     attr::refresh(directory);
-    listing::added(directory, name.name(), inode);
+    listing::linked(directory, name.name(), inode);
     // Whoever comes by the new name has to find what it was copied from.
     name.attach_uncached(inode.into());
     Ok(())

@@ -12,6 +12,7 @@ use kernel::prelude::*;
 use super::{
     fs::Overlay,
     leftover::is_pure_upper,
+    lookup,
     node::{
         Node,
         Numbers, //
@@ -40,12 +41,41 @@ pub(super) fn added(directory: &Inode<Overlay>, name: &[u8], object: &Inode<Over
     }
     directory.node().changed_by(|listing| {
         let number = number::listed(object)?;
-        let d_type = object.d_type();
-        with_key(directory, name, |key| {
-            listing.insert(name, key, number, d_type)?;
-            Ok(())
-        })
+        insert(listing, directory, name, object, number)
     });
+}
+
+/// As [`added`], where `name` is a further name for `object`. Who comes by it finds of where the object was
+/// copied from only what upper tells, which may be less than its inode knows: of pipes and devices nothing
+/// is kept in attributes of the user.
+pub(super) fn linked(directory: &Inode<Overlay>, name: &[u8], object: &Inode<Overlay>) {
+    if is_read_anew(directory.node()) {
+        return directory.node().changed();
+    }
+    directory.node().changed_by(|listing| {
+        let instance = directory.superblock().data();
+        let is_copied = object.node().origin().is_some();
+        let number = if is_copied && instance.numbers().same_device() {
+            lookup::listed_number(instance, directory.node(), name)?.ok_or(ESTALE)?
+        } else {
+            number::listed(object)?
+        };
+        insert(listing, directory, name, object, number)
+    });
+}
+
+/// Puts `name`, which stands for `object` in upper, into the listing of `directory`.
+fn insert(
+    listing: &mut Listing,
+    directory: &Inode<Overlay>,
+    name: &[u8],
+    object: &Inode<Overlay>,
+    number: u64,
+) -> Result {
+    with_key(directory, name, |key| {
+        listing.insert(name, key, number, object.d_type())?;
+        Ok(())
+    })
 }
 
 /// Says that there is no `name` in `directory` any more.
