@@ -153,22 +153,9 @@ impl WriteAccess<'_> {
         flags: RenameFlags,
     ) -> Result<Renaming<'a>> {
         let mut name = qstr(name)?;
-        let mut data = bindings::renamedata {
-            mnt_idmap: self.idmap(),
-            old_parent: from.as_ptr(),
-            new_parent: to.as_ptr(),
-            flags: flags.0,
-            ..pin_init::zeroed()
-        };
-        // SAFETY: All are valid, and the name outlives the call.
-        to_result(unsafe {
-            bindings::start_renaming_dentry(&mut data, 0, child.as_ptr(), &mut name)
-        })?;
-        // INVARIANT: It has succeeded.
-        Ok(Renaming {
-            data,
-            _access: self,
-            _to: to,
+        self.renaming(from, to, flags, |data| {
+            // SAFETY: All are valid, and the name outlives the call.
+            unsafe { bindings::start_renaming_dentry(data, 0, child.as_ptr(), &mut name) }
         })
     }
 }
@@ -187,22 +174,9 @@ impl WriteAccess<'_> {
         target: &Dentry<AnyFs>,
         flags: RenameFlags,
     ) -> Result<Renaming<'a>> {
-        let mut data = bindings::renamedata {
-            mnt_idmap: self.idmap(),
-            old_parent: from.as_ptr(),
-            new_parent: to.as_ptr(),
-            flags: flags.0,
-            ..pin_init::zeroed()
-        };
-        // SAFETY: All are valid.
-        to_result(unsafe {
-            bindings::start_renaming_two_dentries(&mut data, child.as_ptr(), target.as_ptr())
-        })?;
-        // INVARIANT: It has succeeded.
-        Ok(Renaming {
-            data,
-            _access: self,
-            _to: to,
+        self.renaming(from, to, flags, |data| {
+            // SAFETY: All are valid.
+            unsafe { bindings::start_renaming_two_dentries(data, child.as_ptr(), target.as_ptr()) }
         })
     }
 }

@@ -398,17 +398,12 @@ impl LayerFile {
         cred: &Credential,
     ) -> Result<usize> {
         let mut ctx = backing_ctx::<W>(cred);
-        let mut iocb = MaybeUninit::<bindings::kiocb>::uninit();
-        // SAFETY: There is room for the structure, and the file outlives it.
-        unsafe { bindings::rovl_init_sync_kiocb(iocb.as_mut_ptr(), user.as_ptr()) };
-        // SAFETY: Just initialised.
-        let iocb = unsafe { iocb.assume_init_mut() };
-        iocb.ki_pos = *position;
+        let mut iocb = sync_iocb(user, *position);
         // SAFETY: All are valid. The file was opened by `backing_file_open`.
         let moved = unsafe {
             bindings::backing_file_splice_read(
                 self.as_ptr(),
-                iocb,
+                &mut iocb,
                 splice.pipe.as_ptr(),
                 splice.len,
                 splice.flags,
@@ -429,6 +424,18 @@ impl LayerFile {
         // SAFETY: All are valid. The file was opened by `backing_file_open`.
         to_result(unsafe { bindings::backing_file_mmap(self.as_ptr(), vma.as_ptr(), &mut ctx) })
     }
+}
+
+/// The state of one call on `user` that is over when it returns, at `position`.
+#[inline]
+pub(super) fn sync_iocb<F: FileSystem>(user: &File<F>, position: i64) -> bindings::kiocb {
+    let mut iocb = MaybeUninit::<bindings::kiocb>::uninit();
+    // SAFETY: There is room for the structure. Callers drop it before the file.
+    unsafe { bindings::rovl_init_sync_kiocb(iocb.as_mut_ptr(), user.as_ptr()) };
+    // SAFETY: Just initialised.
+    let mut iocb = unsafe { iocb.assume_init() };
+    iocb.ki_pos = position;
+    iocb
 }
 
 /// The number of bytes, or the error, that a C function has returned.

@@ -6,10 +6,7 @@
 //! [`include/linux/fs.h`](srctree/include/linux/fs.h).
 
 use kernel::{
-    error::{
-        from_err_ptr,
-        to_result, //
-    },
+    error::to_result,
     prelude::*, //
 };
 
@@ -18,7 +15,6 @@ use super::{
     dentry::Dentry,
     dirop::WriteAccess,
     inode::Inode,
-    path::PathRef,
     AnyFs, //
 };
 use crate::bindings;
@@ -48,25 +44,6 @@ impl Drop for InodeLock<'_> {
 }
 
 impl WriteAccess<'_> {
-    /// Sets the extended attribute `name`.
-    ///
-    /// # Errors
-    ///
-    /// `EOPNOTSUPP` if the filesystem has none such, `EPERM`, and what else the filesystem says.
-    pub(crate) fn set_xattr(&self, dentry: &Dentry<AnyFs>, name: &CStr, value: &[u8]) -> Result {
-        // SAFETY: All are valid, and the size is that of the value.
-        to_result(unsafe {
-            bindings::vfs_setxattr(
-                self.idmap(),
-                dentry.as_ptr(),
-                name.as_char_ptr(),
-                value.as_ptr().cast(),
-                value.len(),
-                0,
-            )
-        })
-    }
-
     /// Removes the extended attribute `name`.
     ///
     /// # Errors
@@ -130,29 +107,9 @@ impl WriteAccess<'_> {
 
     /// Whether a file without a name can be made in the directory `dir`. It is gone at once.
     pub(crate) fn can_make_unnamed_file(&self, dir: &Dentry<AnyFs>) -> bool {
-        const FLAGS: u32 = bindings::O_LARGEFILE | bindings::O_WRONLY;
+        // CAST: The constant fits 16 bits.
+        const REGULAR: u16 = bindings::S_IFREG as u16;
 
-        let path = PathRef {
-            mount: self.mount(),
-            dentry: dir,
-        };
-        // SAFETY: All are valid; the credentials are those in force.
-        let file = unsafe {
-            bindings::kernel_tmpfile_open(
-                self.idmap(),
-                &path.as_raw(),
-                // CAST: The constant fits 16 bits.
-                bindings::S_IFREG as u16,
-                // CAST: Flags are below 2^31.
-                FLAGS as c_int,
-                bindings::rovl_current_cred(),
-            )
-        };
-        let Ok(file) = from_err_ptr(file) else {
-            return false;
-        };
-        // SAFETY: The function returned a file for us.
-        unsafe { bindings::fput(file) };
-        true
+        self.make_nameless(dir, REGULAR).is_ok()
     }
 }

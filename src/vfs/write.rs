@@ -5,7 +5,6 @@
 //! C headers: [`include/linux/backing-file.h`](srctree/include/linux/backing-file.h),
 //! [`include/linux/fs.h`](srctree/include/linux/fs.h).
 
-use core::mem::MaybeUninit;
 use kernel::{
     cred::Credential,
     error::to_result,
@@ -15,6 +14,7 @@ use kernel::{
 
 use super::{
     file::{
+        sync_iocb,
         usize_or_errno,
         File,
         Iocb,
@@ -134,18 +134,13 @@ impl LayerFile {
         _held: &InodeLocked<'_, W::Fs>,
     ) -> Result<usize> {
         let mut ctx = backing_ctx::<W>(cred);
-        let mut iocb = MaybeUninit::<bindings::kiocb>::uninit();
-        // SAFETY: There is room for the structure, and the file outlives it.
-        unsafe { bindings::rovl_init_sync_kiocb(iocb.as_mut_ptr(), user.as_ptr()) };
-        // SAFETY: Just initialised.
-        let iocb = unsafe { iocb.assume_init_mut() };
-        iocb.ki_pos = *position;
+        let mut iocb = sync_iocb(user, *position);
         // SAFETY: All are valid. The file was opened by `backing_file_open`.
         let moved = unsafe {
             bindings::backing_file_splice_write(
                 splice.pipe.as_ptr(),
                 self.as_ptr(),
-                iocb,
+                &mut iocb,
                 splice.len,
                 splice.flags,
                 &mut ctx,

@@ -27,25 +27,11 @@ impl PathRef<'_> {
     ///
     /// `ERANGE` if the value is longer than `buffer`, and what the filesystem says.
     pub(crate) fn xattr<'b>(&self, name: &CStr, buffer: &'b mut [u8]) -> Result<Option<&'b [u8]>> {
-        // SAFETY: All are valid, and the size is that of the buffer.
-        let len = unsafe {
-            bindings::vfs_getxattr(
-                self.mount.idmap().as_ptr(),
-                self.dentry.as_ptr(),
-                name.as_char_ptr(),
-                start_of(buffer),
-                buffer.len(),
-            )
-        };
-        match usize::try_from(len) {
+        match self.xattr_into(name, buffer) {
             // Without any room the length is that of the value.
             Ok(len) => Ok(Some(buffer.get(..len).unwrap_or(&[]))),
-            // CAST: A negative value is an errno.
-            Err(_) => match to_result(len as c_int) {
-                Err(e) if e == ENODATA || e == EOPNOTSUPP => Ok(None),
-                Err(e) => Err(e),
-                Ok(()) => Err(EIO),
-            },
+            Err(e) if e == ENODATA || e == EOPNOTSUPP => Ok(None),
+            Err(e) => Err(e),
         }
     }
 }
@@ -269,6 +255,15 @@ impl XattrChange<'_> {
 }
 
 impl WriteAccess<'_> {
+    /// Sets the extended attribute `name`.
+    ///
+    /// # Errors
+    ///
+    /// `EOPNOTSUPP` if the filesystem has none such, `EPERM`, and what else the filesystem says.
+    pub(crate) fn set_xattr(&self, dentry: &Dentry<AnyFs>, name: &CStr, value: &[u8]) -> Result {
+        self.change_xattr(dentry, name, XattrChange::Set(value, SetFlags(0)))
+    }
+
     /// Sets or removes the extended attribute `name`. The inode's lock is taken.
     ///
     /// # Errors

@@ -2,12 +2,10 @@
 
 //! Moving an object to a place that has to be free.
 
-use kernel::{
-    error::to_result,
-    prelude::*, //
-};
+use kernel::prelude::*;
 
 use super::{
+    RenameFlags,
     Renaming,
     WriteAccess, //
 };
@@ -34,24 +32,13 @@ impl WriteAccess<'_> {
         to: &'a Dentry<AnyFs>,
         name: &[u8],
     ) -> Result<Renaming<'a>> {
-        let mut name = qstr(name)?;
-        let mut data = bindings::renamedata {
-            mnt_idmap: self.idmap(),
-            old_parent: from.as_ptr(),
-            new_parent: to.as_ptr(),
-            ..pin_init::zeroed()
-        };
         // CAST: A flag below 2^31.
         const EXCLUSIVE: c_int = bindings::ROVL_LOOKUP_EXCL as c_int;
-        // SAFETY: All are valid, and the name outlives the call.
-        to_result(unsafe {
-            bindings::start_renaming_dentry(&mut data, EXCLUSIVE, child.as_ptr(), &mut name)
-        })?;
-        // INVARIANT: It has succeeded.
-        Ok(Renaming {
-            data,
-            _access: self,
-            _to: to,
+
+        let mut name = qstr(name)?;
+        self.renaming(from, to, RenameFlags::REPLACE, |data| {
+            // SAFETY: All are valid, and the name outlives the call.
+            unsafe { bindings::start_renaming_dentry(data, EXCLUSIVE, child.as_ptr(), &mut name) }
         })
     }
 }

@@ -47,30 +47,39 @@ impl WriteAccess<'_> {
     ) -> Result<Renaming<'a>> {
         let mut old_name = qstr(from.name)?;
         let mut new_name = qstr(to.name)?;
-        let mut data = self.rename_data(from.dir, to.dir, flags);
-        // SAFETY: All are valid, and the names outlive the call.
-        to_result(unsafe { bindings::start_renaming(&mut data, 0, &mut old_name, &mut new_name) })?;
-        // INVARIANT: It has succeeded.
-        Ok(Renaming {
-            data,
-            _access: self,
-            _to: to.dir,
+        self.renaming(from.dir, to.dir, flags, |data| {
+            // SAFETY: All are valid, and the names outlive the call.
+            unsafe { bindings::start_renaming(data, 0, &mut old_name, &mut new_name) }
         })
     }
 
-    fn rename_data(
-        &self,
-        from: &Dentry<AnyFs>,
-        to: &Dentry<AnyFs>,
+    /// Locks both directories by `start`, one of the C functions `start_renaming..`, which finds what is to
+    /// be renamed.
+    ///
+    /// # Errors
+    ///
+    /// What `start` returns.
+    pub(super) fn renaming<'a>(
+        &'a self,
+        from: &'a Dentry<AnyFs>,
+        to: &'a Dentry<AnyFs>,
         flags: RenameFlags,
-    ) -> bindings::renamedata {
-        bindings::renamedata {
+        start: impl FnOnce(&mut bindings::renamedata) -> c_int,
+    ) -> Result<Renaming<'a>> {
+        let mut data = bindings::renamedata {
             mnt_idmap: self.idmap(),
             old_parent: from.as_ptr(),
             new_parent: to.as_ptr(),
             flags: flags.0,
             ..pin_init::zeroed()
-        }
+        };
+        to_result(start(&mut data))?;
+        // INVARIANT: It has succeeded.
+        Ok(Renaming {
+            data,
+            _access: self,
+            _to: to,
+        })
     }
 }
 
