@@ -138,12 +138,7 @@ pub(crate) fn link(old: &Dentry<Overlay>, name: NewName<'_, Overlay>) -> Result 
         let edit = Edit::begin(name.superblock().data())?;
         let place = Place::new(&edit, directory, name.name())?;
         if inode.node().origin().is_some() {
-            impure::mark(
-                edit.instance,
-                &edit.writable,
-                &edit.access,
-                directory.node(),
-            )?;
+            impure::mark(&edit, directory.node())?;
         }
         place.put(&Source::Existing(edit.writable.upper(inode.node())?))?;
     }

@@ -17,10 +17,8 @@ use kernel::{
 use super::{
     attr,
     copy_up::copy_up,
-    fs::{
-        Overlay,
-        Writable, //
-    }, //
+    edit::Edit,
+    fs::Overlay, //
 };
 use crate::{
     model::{
@@ -32,7 +30,6 @@ use crate::{
     },
     vfs::{
         dentry::Dentry,
-        dirop::WriteAccess,
         fileattr::{
             ExtentRequest,
             FileAttr, //
@@ -93,9 +90,9 @@ pub(crate) fn set(dentry: &Dentry<Overlay>, attr: &mut FileAttr) -> Result {
     let upper = writable.upper(inode.node())?;
     attr.may_be_set(&writable.layer.path(upper), instance.mounter())?;
     let result = {
-        let access = writable.access()?;
-        store_protection(inode, upper, attr, &writable, &access)
-            .and_then(|()| access.set_fileattr(upper, attr))
+        let edit = Edit::begin(instance)?;
+        store_protection(&edit, inode, upper, attr)
+            .and_then(|()| edit.access.set_fileattr(upper, attr))
     };
     inode.take_flags_of(upper.inode().ok_or(EIO)?);
     attr::refresh(inode);
@@ -112,28 +109,24 @@ pub(crate) fn set(dentry: &Dentry<Overlay>, attr: &mut FileAttr) -> Result {
 ///
 /// `EPERM` if upper has no attributes, and what its filesystem says.
 pub(super) fn store_protection(
+    edit: &Edit<'_>,
     inode: &Inode<Overlay>,
     upper: &Dentry<AnyFs>,
     attr: &mut FileAttr,
-    writable: &Writable<'_>,
-    access: &WriteAccess<'_>,
 ) -> Result {
     let protection = protattr::Protection {
         append: attr.has(Protection::Append),
         immutable: attr.has(Protection::Immutable),
     };
-    let name = Xattr::Protattr.name(inode.superblock().data().namespace());
     match protection.value() {
-        Some(_) if !writable.abilities.xattrs => return Err(EPERM),
-        Some(value) => {
-            access
-                .set_xattr(upper, name, value)
-                .map_err(|e| if e == EOPNOTSUPP { EPERM } else { e })?
+        Some(value) => edit.mark(upper, Xattr::Protattr, value, EPERM)?,
+        None if inode.is_protected() => {
+            let name = Xattr::Protattr.name(edit.instance.namespace());
+            match edit.access.remove_xattr(upper, name) {
+                Err(e) if e != EOPNOTSUPP && e != ENODATA => return Err(e),
+                _ => (),
+            }
         }
-        None if inode.is_protected() => match access.remove_xattr(upper, name) {
-            Err(e) if e != EOPNOTSUPP && e != ENODATA => return Err(e),
-            _ => (),
-        },
         None => (),
     }
     inode.take_protection_of(attr);

@@ -7,20 +7,15 @@
 use kernel::prelude::*;
 
 use super::{
-    fs::{
-        Instance,
-        Writable, //
-    },
+    edit::Edit,
+    fs::Instance,
     leftover::is_pure_upper,
     node::{
         Node,
         Numbers, //
     }, //
 };
-use crate::{
-    model::names::Xattr,
-    vfs::dirop::WriteAccess, //
-};
+use crate::model::names::Xattr;
 
 /// Marks the directory that `node` stands for, which is in upper, before something that was copied up
 /// comes into it. (C: `ovl_set_impure`.)
@@ -28,21 +23,15 @@ use crate::{
 /// # Errors
 ///
 /// `EIO` if it is not in upper, and what upper's filesystem says. That it has no attributes is no error.
-pub(super) fn mark(
-    instance: &Instance,
-    writable: &Writable<'_>,
-    access: &WriteAccess<'_>,
-    node: &Node,
-) -> Result {
-    if node.is_impure() || !writable.abilities.xattrs {
+pub(super) fn mark(edit: &Edit<'_>, node: &Node) -> Result {
+    if node.is_impure() {
         return Ok(());
     }
-    let name = Xattr::Impure.name(instance.namespace());
-    match access.set_xattr(writable.upper(node)?, name, b"y") {
+    match edit.mark(edit.writable.upper(node)?, Xattr::Impure, b"y", EOPNOTSUPP) {
         Err(error) if error == EOPNOTSUPP => return Ok(()),
         result => result?,
     }
-    node.set_impure(match instance.numbers().same_device() {
+    node.set_impure(match edit.instance.numbers().same_device() {
         true => Numbers::LookUp,
         false => Numbers::AsListed,
     });

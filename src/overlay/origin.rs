@@ -13,10 +13,8 @@ use kernel::{
 };
 
 use super::{
-    fs::{
-        Instance,
-        Writable, //
-    },
+    edit::Edit,
+    fs::Instance,
     impure,
     layer::{
         FsId,
@@ -40,7 +38,6 @@ use crate::{
     vfs::{
         cred::Capability,
         dentry::Dentry,
-        dirop::WriteAccess,
         handle::FileHandle,
         inode::Inode,
         path::PathRef,
@@ -130,19 +127,13 @@ fn find(
 /// # Errors
 ///
 /// What upper's filesystem says. That it has no such attributes is no error.
-pub(super) fn store(
-    instance: &Instance,
-    writable: &Writable<'_>,
-    access: &WriteAccess<'_>,
-    upper: &Dentry<AnyFs>,
-    source: &Inode<AnyFs>,
-) -> Result {
-    if !writable.abilities.xattrs {
+pub(super) fn store(edit: &Edit<'_>, upper: &Dentry<AnyFs>, source: &Inode<AnyFs>) -> Result {
+    if !edit.writable.abilities.xattrs {
         return Ok(());
     }
     let mut stored = [0; SIZE_MAX];
     let origin = if decodes_handles(source.filesystem()) {
-        let handle = RealHandle::of(instance, source)?;
+        let handle = RealHandle::of(edit.instance, source)?;
         handle
             .as_handle(Side::Lower)
             .encode(&mut stored)
@@ -151,8 +142,7 @@ pub(super) fn store(
         // That it was copied is worth knowing, also if nobody can tell from where.
         &[]
     };
-    let name = Xattr::Origin.name(instance.namespace());
-    match access.set_xattr(upper, name, origin) {
+    match edit.mark(upper, Xattr::Origin, origin, EOPNOTSUPP) {
         // Symlinks and device nodes cannot have the attributes of `userxattr`.
         Err(error) if error == EOPNOTSUPP || error == EPERM => Ok(()),
         result => result,
@@ -180,10 +170,10 @@ pub(super) fn mend(
         return Ok(());
     }
     let source = lower.inode().ok_or(ESTALE)?;
-    let mended = writable.access().and_then(|access| {
+    let mended = Edit::begin(instance).and_then(|edit| {
         // The mark comes first: without it nobody would look for the origin.
-        impure::mark(instance, &writable, &access, parent)?;
-        store(instance, &writable, &access, upper, source)
+        impure::mark(&edit, parent)?;
+        store(&edit, upper, source)
     });
     match mended {
         Err(error) if error != ENOMEM && error != EINTR => {

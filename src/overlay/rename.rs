@@ -194,19 +194,11 @@ impl Rename<'_> {
         if self.source.name.is_beside(self.target.name) {
             return Ok(());
         }
-        let mark = |directory: &Inode<Overlay>| {
-            let Edit {
-                instance,
-                writable,
-                access,
-            } = &self.edit;
-            impure::mark(instance, writable, access, directory.node())
-        };
         if has_origin(self.inode) {
-            mark(self.target.directory)?;
+            impure::mark(&self.edit, self.target.directory.node())?;
         }
         if self.mode == RenameMode::Exchange && self.target.inode.is_some_and(has_origin) {
-            mark(self.source.directory)?;
+            impure::mark(&self.edit, self.source.directory.node())?;
         }
         Ok(())
     }

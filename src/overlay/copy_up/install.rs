@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     overlay::{
+        edit::Edit,
         fs::Writable,
         impure,
         revalidate,
@@ -110,8 +111,7 @@ impl Plan<'_> {
     pub(super) fn prepare(&self) -> Result<Temporary<'_>> {
         let node = self.directory.node();
         if !node.is_impure() {
-            let access = self.writable.access()?;
-            impure::mark(self.instance, &self.writable, &access, node)?;
+            impure::mark(&Edit::begin(self.instance)?, node)?;
         }
         // Security modules may want the copy to be made by somebody else than the mounter.
         let copier = self.dentry.copier()?;
@@ -188,14 +188,12 @@ impl Filled<'_> {
     pub(super) fn install(self, held: &NodeLocked<'_>) -> Result {
         let Temporary { plan, mut place } = self.0;
         {
-            let access = plan.writable.access()?;
-            let object = place.object();
-            Target {
+            let target = Target {
                 plan,
-                access: &access,
-                object,
-            }
-            .complete()?;
+                edit: &Edit::begin(plan.instance)?,
+                object: place.object(),
+            };
+            target.complete()?;
         }
         if plan.syncing() == Syncing::Complete {
             sync(plan, &place)?;

@@ -12,13 +12,13 @@ use kernel::{
 use super::Plan;
 use crate::{
     overlay::{
+        edit::Edit,
         fileattr::store_protection,
         origin, //
     },
     vfs::{
         acl::AclKind,
         dentry::Dentry,
-        dirop::WriteAccess,
         fileattr::FileAttr,
         inode::FileType,
         path::PathRef,
@@ -30,7 +30,7 @@ use crate::{
 /// A copy that is to get what it lacks beside its data.
 pub(super) struct Target<'a> {
     pub(super) plan: &'a Plan<'a>,
-    pub(super) access: &'a WriteAccess<'a>,
+    pub(super) edit: &'a Edit<'a>,
     pub(super) object: &'a Dentry<AnyFs>,
 }
 
@@ -51,19 +51,15 @@ impl Target<'_> {
         }
         if self.plan.keeps_origin() {
             let source = self.plan.source.dentry.inode().ok_or(ESTALE)?;
-            origin::store(
-                self.plan.instance,
-                &self.plan.writable,
-                self.access,
-                self.object,
-                source,
-            )?;
+            origin::store(self.edit, self.object, source)?;
         }
-        self.access.give_attributes(self.object, &self.plan.stat)
+        self.edit
+            .access
+            .give_attributes(self.object, &self.plan.stat)
     }
 
     fn path(&self) -> PathRef<'_> {
-        self.plan.writable.layer.path(self.object)
+        self.edit.path(self.object)
     }
 
     /// Copies extended attributes, ACLs among them, but for those that belong to the overlay.
@@ -98,7 +94,7 @@ impl Target<'_> {
             Err(error) if is_no_capability(name, error) => return Ok(()),
             Err(error) => return Err(error),
         };
-        match self.access.set_xattr(self.object, name, value) {
+        match self.edit.access.set_xattr(self.object, name, value) {
             // Attributes that upper does not know are left behind, if nobody's security depends on them.
             Err(error) if error == EOPNOTSUPP && !name.to_bytes().starts_with(b"security.") => {
                 Ok(())
@@ -118,7 +114,7 @@ impl Target<'_> {
         let inode = source.dentry.inode().ok_or(ESTALE)?;
         // Users and groups are those that the layer's mount shows.
         let acl = acl.mapped(source.mount.idmap(), inode)?;
-        self.access.set_acl(self.object, kind, Some(&acl))
+        self.edit.access.set_acl(self.object, kind, Some(&acl))
     }
 
     /// Copies the flags that `chattr(1)` sets. (C: `ovl_copy_fileattr`.)
@@ -131,13 +127,7 @@ impl Target<'_> {
             result => result?,
         }
         // What was set on the lower object is kept beside the upper one, so that that stays changeable.
-        match store_protection(
-            plan.inode,
-            self.object,
-            &mut old,
-            &plan.writable,
-            self.access,
-        ) {
+        match store_protection(self.edit, plan.inode, self.object, &mut old) {
             Err(error) if error == EPERM => {
                 pr_warn_once!("copying file attributes: no xattrs on upper\n");
             }
@@ -157,7 +147,7 @@ impl Target<'_> {
         }
         new.inherit(&old);
         new.may_be_set(&path, cred)?;
-        self.access.set_fileattr(self.object, &mut new)
+        self.edit.access.set_fileattr(self.object, &mut new)
     }
 }
 
