@@ -5,6 +5,7 @@
 use std::fmt::Display;
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 use std::time::Instant;
 
 /// What a test has to say when it has passed.
@@ -13,6 +14,34 @@ pub enum Passed {
     Did(String),
     /// It could not run here, for this reason.
     Skipped(String),
+}
+
+/// What became of one test.
+pub enum Outcome {
+    Passed,
+    Failed,
+    TimedOut,
+    /// It could not run here, for this reason.
+    Skipped(String),
+}
+
+/// What there is to tell of one test.
+pub struct Report {
+    pub outcome: Outcome,
+    /// Lines that tell what was found.
+    pub diagnostics: Vec<String>,
+    pub duration: Duration,
+}
+
+impl Report {
+    /// Of a test that did not run, for this reason.
+    pub fn skipped(reason: impl Into<String>) -> Self {
+        Report {
+            outcome: Outcome::Skipped(reason.into()),
+            diagnostics: Vec::new(),
+            duration: Duration::ZERO,
+        }
+    }
 }
 
 /// The results of one program.
@@ -39,24 +68,45 @@ impl Ktap {
     pub fn run(&mut self, name: &str, test: impl FnOnce() -> anyhow::Result<Passed>) -> bool {
         let start = Instant::now();
         let result = test();
-        let time = start.elapsed().as_millis();
+        let has_passed = result.is_ok();
+        let (outcome, remark, diagnostics) = match result {
+            Ok(Passed::Did(what)) => (Outcome::Passed, what, Vec::new()),
+            Ok(Passed::Skipped(reason)) => (Outcome::Skipped(reason), String::new(), Vec::new()),
+            Err(error) => (Outcome::Failed, String::new(), vec![format!("{error:#}")]),
+        };
+        let report = Report {
+            outcome,
+            diagnostics,
+            duration: start.elapsed(),
+        };
+        self.result(name, &remark, &report);
+        has_passed
+    }
+
+    /// Prints diagnostics and result of the next test; `remark` is what else there is to say of it.
+    pub fn result(&mut self, name: &str, remark: &str, report: &Report) {
         self.number += 1;
+        report.diagnostics.iter().for_each(note);
         let number = self.number;
-        match &result {
-            Ok(Passed::Did(what)) => println!("ok {number} {name} # {what}, {time} ms"),
-            Ok(Passed::Skipped(reason)) => {
+        let time = report.duration.as_millis();
+        let separator = if remark.is_empty() { "" } else { ", " };
+        match &report.outcome {
+            Outcome::Passed => println!("ok {number} {name} # {remark}{separator}{time} ms"),
+            Outcome::Failed => {
+                self.failed += 1;
+                println!("not ok {number} {name} # {remark}{separator}{time} ms");
+            }
+            Outcome::TimedOut => {
+                self.failed += 1;
+                println!("not ok {number} {name} # TIMEOUT {remark}{separator}{time} ms");
+            }
+            Outcome::Skipped(reason) => {
                 self.skipped += 1;
                 println!("ok {number} {name} # SKIP {reason}");
-            }
-            Err(error) => {
-                self.failed += 1;
-                note(format_args!("{error:#}"));
-                println!("not ok {number} {name} # {time} ms");
             }
         }
         // A crash of the machine must not swallow what was found before it.
         let _ = std::io::stdout().flush();
-        result.is_ok()
     }
 
     /// Prints the totals. The status says whether nothing failed and all planned tests ran.

@@ -8,6 +8,7 @@ use std::ffi::OsStr;
 use std::ffi::OsString;
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::FileType;
@@ -17,7 +18,7 @@ use rustix::mm::MapFlags;
 use rustix::mm::ProtFlags;
 use rustix::thread::UnshareFlags;
 
-type SysResult<T> = std::result::Result<T, Errno>;
+pub type SysResult<T> = std::result::Result<T, Errno>;
 
 /// Gives the calling thread a mount namespace of its own. Threads that it starts inherit it.
 pub fn unshare_mounts() -> SysResult<()> {
@@ -96,6 +97,37 @@ impl Drop for Mapping {
         // stays mapped would keep the file open.
         // SAFETY: the range was mapped by `new`, and no reference to it is ever made.
         while unsafe { rustix::mm::munmap(self.address, self.length) } == Err(Errno::NOMEM) {}
+    }
+}
+
+/// Lets a part of `to` share the data of a part of `from`; a length of 0 means up to the end.
+pub fn clone_range(
+    from: impl AsFd,
+    at: u64,
+    length: u64,
+    to: impl AsFd,
+    to_at: u64,
+) -> SysResult<()> {
+    const FICLONERANGE: libc::c_ulong = 0x4020_940d;
+
+    /// `struct file_clone_range`.
+    #[repr(C)]
+    struct Range {
+        from: i64,
+        at: u64,
+        length: u64,
+        to_at: u64,
+    }
+    let range = Range {
+        from: from.as_fd().as_raw_fd().into(),
+        at,
+        length,
+        to_at,
+    };
+    // SAFETY: this call reads a `struct file_clone_range`, which this is.
+    match unsafe { libc::ioctl(to.as_fd().as_raw_fd(), FICLONERANGE, &range) } {
+        0 => Ok(()),
+        _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)),
     }
 }
 

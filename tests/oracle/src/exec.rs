@@ -467,7 +467,7 @@ impl Session {
                 len,
             } => self
                 .two(*slot, *to)
-                .and_then(|(from, to)| sys::clone_range(from, *at, *len, to, *to_at))
+                .and_then(|(from, to)| rovl_kit::sys::clone_range(from, *at, *len, to, *to_at))
                 .map(nothing),
             Step::Dedupe {
                 slot,

@@ -14,7 +14,6 @@ mod build;
 mod data;
 mod exec;
 mod generate;
-mod ktap;
 mod plan;
 mod random;
 mod run;
@@ -159,18 +158,17 @@ fn main() -> anyhow::Result<ExitCode> {
     if !rustix::process::geteuid().is_root() {
         bail!("root is needed");
     }
-    let is_equal = if args.child {
-        if args.replay.is_empty() {
-            batch::child(args.seed, args.count, &choices, &sides)?
-        } else {
-            plan::replay(&args.replay, &sides)?
-        }
-    } else {
+    if !args.child {
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
         for fs_type in [&args.type_a, &args.type_b] {
             load(fs_type, &args.modules)?;
         }
-        plan::run(&args, &mut choices, &sides)?
+        return plan::run(&args, &mut choices, &sides);
+    }
+    let is_equal = if args.replay.is_empty() {
+        batch::child(args.seed, args.count, &choices, &sides)?
+    } else {
+        plan::replay(&args.replay, &sides)?
     };
     Ok(if is_equal {
         ExitCode::SUCCESS

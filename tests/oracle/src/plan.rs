@@ -4,18 +4,19 @@
 //! of the comparison itself, and batches of scripts on all processors.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::mpsc;
 use std::sync::Mutex;
-use std::time::Duration;
 use std::time::Instant;
 
 use anyhow::Context;
+use rovl_kit::ktap;
+use rovl_kit::ktap::Ktap;
+use rovl_kit::ktap::Outcome;
 
 use crate::batch;
 use crate::batch::Report;
 use crate::generate::Choices;
-use crate::ktap::Ktap;
-use crate::ktap::Outcome;
 use crate::run;
 use crate::run::Sides;
 use crate::run::Tally;
@@ -115,19 +116,14 @@ impl Job {
     }
 }
 
-/// Runs everything, prints the results, and returns whether nothing differs.
-pub fn run(args: &Args, choices: &mut Choices, sides: &Sides) -> anyhow::Result<bool> {
+/// Runs everything, and prints the results. The status says whether nothing differs.
+pub fn run(args: &Args, choices: &mut Choices, sides: &Sides) -> anyhow::Result<ExitCode> {
     let refused = refused_options(choices, sides)?;
     let jobs = jobs(args);
     let mut ktap = Ktap::start(jobs.len() + refused.len());
     for (options, reason) in refused {
-        let outcome = Outcome::Skipped(reason);
-        ktap.result(
-            &format!("oracle.options {options}"),
-            &outcome,
-            Duration::ZERO,
-            &[],
-        );
+        let name = format!("oracle.options {options}");
+        ktap.result(&name, "", &ktap::Report::skipped(reason));
     }
     let begun = Instant::now();
     let mut total = Tally::default();
@@ -162,7 +158,12 @@ pub fn run(args: &Args, choices: &mut Choices, sides: &Sides) -> anyhow::Result<
             } else {
                 Outcome::Passed
             };
-            ktap.result(&name, &outcome, report.time, &report.lines);
+            let report = ktap::Report {
+                outcome,
+                diagnostics: report.lines,
+                duration: report.time,
+            };
+            ktap.result(&name, "", &report);
         }
         anyhow::Ok(())
     })?;

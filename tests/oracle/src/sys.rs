@@ -11,7 +11,6 @@ use std::os::fd::AsRawFd;
 use rustix::io::Errno;
 use rustix::mm::MapFlags;
 use rustix::mm::ProtFlags;
-use rustix::thread::UnshareFlags;
 
 pub type SysResult<T> = Result<T, Errno>;
 
@@ -81,34 +80,6 @@ impl Drop for Mapping {
     }
 }
 
-/// `struct file_clone_range`.
-#[repr(C)]
-struct CloneRange {
-    from: i64,
-    from_at: u64,
-    length: u64,
-    to_at: u64,
-}
-
-pub fn clone_range(
-    from: impl AsFd,
-    at: u64,
-    length: u64,
-    to: impl AsFd,
-    to_at: u64,
-) -> SysResult<()> {
-    const FICLONERANGE: libc::c_ulong = 0x4020_940d;
-    let range = CloneRange {
-        from: from.as_fd().as_raw_fd().into(),
-        from_at: at,
-        length,
-        to_at,
-    };
-    // SAFETY: the call reads a `struct file_clone_range`, which `range` is.
-    let result = unsafe { libc::ioctl(to.as_fd().as_raw_fd(), FICLONERANGE, &range) };
-    check(result as isize).map(drop)
-}
-
 /// `struct file_dedupe_range` with one target.
 #[repr(C)]
 struct DedupeRange {
@@ -147,12 +118,6 @@ pub fn dedupe(
     let result = unsafe { libc::ioctl(from.as_fd().as_raw_fd(), FIDEDUPERANGE, &mut range) };
     check(result as isize)?;
     Ok((range.bytes, range.status))
-}
-
-/// Gives the process mounts of its own.
-pub fn unshare_mounts() -> SysResult<()> {
-    // SAFETY: no file descriptor table is unshared, which is what makes this call unsafe.
-    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS | UnshareFlags::FS) }
 }
 
 /// `truncate(2)`.

@@ -17,7 +17,6 @@ use rustix::mount::UnmountFlags;
 
 use crate::build;
 use crate::script::Backing;
-use crate::sys;
 
 /// Each process mounts a filesystem here for itself alone.
 const BASE: &str = "/run/rovl-oracle";
@@ -62,7 +61,7 @@ fn make_point(around: &str) -> anyhow::Result<()> {
 impl Yard {
     /// Takes mounts of its own, and mounts the disks that there are.
     pub fn new() -> anyhow::Result<Self> {
-        sys::unshare_mounts().context("unshare the mounts")?;
+        rovl_kit::sys::unshare_mounts().context("unshare the mounts")?;
         let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
         mount_change("/", private).context("make all mounts private")?;
         fs::create_dir_all(BASE)?;

@@ -108,16 +108,7 @@ fn line(path: &[u8], change: Change) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::listing::samples::{directory, tree};
-
-    fn with(mut layer: Listing, path: &str, kind: Kind) -> Listing {
-        let object = Object {
-            kind,
-            ..directory()
-        };
-        layer.objects.insert(path.as_bytes().to_vec(), object);
-        layer
-    }
+    use crate::listing::samples::{tree, with};
 
     #[test]
     fn what_is_as_it_was_is_no_change() {

@@ -245,6 +245,16 @@ pub mod samples {
         }
     }
 
+    /// The layer with an object of this kind at `path`.
+    pub fn with(mut layer: Listing, path: &str, kind: Kind) -> Listing {
+        let object = Object {
+            kind,
+            ..directory()
+        };
+        layer.objects.insert(path.as_bytes().to_vec(), object);
+        layer
+    }
+
     /// Each of `(path, content)`; equal contents are equal files.
     pub fn tree(objects: &[(&str, u64)]) -> Listing {
         let mut listing = Listing::default();

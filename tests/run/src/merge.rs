@@ -65,20 +65,11 @@ fn remove(merged: &mut Listing, layer: &Listing) {
 mod tests {
     use super::*;
     use crate::cut::cut;
-    use crate::listing::samples::{directory, tree};
-    use crate::listing::{escaped, Object};
+    use crate::listing::escaped;
+    use crate::listing::samples::{tree, with};
 
     fn paths(listing: &Listing) -> Vec<String> {
         listing.objects.keys().map(|path| escaped(path)).collect()
-    }
-
-    fn with(mut layer: Listing, path: &str, kind: Kind) -> Listing {
-        let object = Object {
-            kind,
-            ..directory()
-        };
-        layer.objects.insert(path.as_bytes().to_vec(), object);
-        layer
     }
 
     #[test]

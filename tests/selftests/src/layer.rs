@@ -26,6 +26,14 @@ use crate::check::Result;
 /// The xattr that ends the merging of a directory with those below.
 pub const OPAQUE: &str = "trusted.overlay.opaque";
 
+/// The xattr that holds the capabilities of a program.
+pub const CAPABILITY: &str = "security.capability";
+
+/// `cap_net_raw=ep` as `setcap(8)` stores it, in version 2.
+pub const NET_RAW: [u8; 20] = [
+    1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+];
+
 /// A directory that becomes a layer. The methods can be chained with `?`.
 #[derive(Debug, Clone)]
 pub struct Layer {
@@ -102,6 +110,16 @@ impl Layer {
     #[track_caller]
     pub fn whiteout(&self, name: impl AsRef<Path>) -> Result<&Self> {
         self.node(name, FileType::CharacterDevice, 0, (0, 0))
+    }
+
+    /// Makes one object of each of five kinds, whose names are `file`, `dir`, `link`, `fifo` and `null`.
+    #[track_caller]
+    pub fn kinds(&self) -> Result<&Self> {
+        self.file("file", "data")?
+            .dir("dir")?
+            .symlink("link", "file")?
+            .node("fifo", FileType::Fifo, 0o644, (0, 0))?
+            .node("null", FileType::CharacterDevice, 0o644, (1, 3))
     }
 
     /// Makes a directory that hides those of the same name below it.

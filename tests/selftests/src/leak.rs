@@ -13,6 +13,10 @@ use std::thread::sleep;
 use std::time::Duration;
 use std::time::Instant;
 
+use rovl_kit::ktap::Ktap;
+use rovl_kit::ktap::Outcome;
+use rovl_kit::ktap::Report;
+
 use crate::check;
 use crate::check::Context;
 use crate::check::Failure;
@@ -21,11 +25,8 @@ use crate::expect::content;
 use crate::fixture::Fixture;
 use crate::fixture::Options;
 use crate::kmod::Module;
-use crate::ktap::Ktap;
 use crate::layer::Layer;
 use crate::registry::Backing;
-use crate::runner::Outcome;
-use crate::runner::Report;
 use crate::sys;
 
 /// What is done in each round.

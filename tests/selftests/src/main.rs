@@ -16,7 +16,6 @@ mod fixture;
 mod fuse;
 mod helper;
 mod kmod;
-mod ktap;
 mod layer;
 mod leak;
 mod raw;
@@ -34,9 +33,10 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::Parser;
+use rovl_kit::ktap::Ktap;
+use rovl_kit::ktap::Report;
 
 use crate::kmod::Module;
-use crate::ktap::Ktap;
 use crate::registry::Backing;
 use crate::registry::Case;
 use crate::registry::Runs;
@@ -90,15 +90,11 @@ fn main() -> anyhow::Result<ExitCode> {
     if !rustix::process::geteuid().is_root() {
         bail!("root is needed");
     }
-    let mut ktap = match args.leak_rounds {
+    let ktap = match args.leak_rounds {
         Some(rounds) => leak::run(rounds, &types)?,
         None => run(&args, &types)?,
     };
-    Ok(if ktap.finish() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(ktap.finish())
 }
 
 /// The types to test, each with its module.
@@ -157,7 +153,6 @@ fn list(args: &Args, types: &[Module]) {
         let note = match case.test.runs {
             Runs::OnBoth => String::new(),
             Runs::OnRovl(reason) => format!(" ({reason})"),
-            Runs::NotYetOnRovl(reason) => format!(" (not on rovl {reason})"),
         };
         println!("{} # {}{note}", case.name(), case.test.rows);
     }
@@ -173,7 +168,7 @@ fn run(args: &Args, types: &[Module]) -> anyhow::Result<Ktap> {
     for case in &cases {
         disks.prepare(case.test, case.backing);
         let report = match case.obstacle() {
-            Some(reason) => runner::Report::skipped(reason),
+            Some(reason) => Report::skipped(reason),
             None => runner::run(case)?,
         };
         ktap.result(&case.name(), case.test.rows, &report);

@@ -301,35 +301,6 @@ unsafe fn uring(requests: &[io_uring::squeue::Entry]) -> SysResult<Vec<SysResult
     Ok(results)
 }
 
-/// Lets a part of `to` share the data of a part of `from`; a length of 0 means up to the end.
-pub fn clone_range(
-    from: impl AsFd,
-    at: u64,
-    length: u64,
-    to: impl AsFd,
-    to_at: u64,
-) -> SysResult<()> {
-    const FICLONERANGE: libc::c_ulong = 0x4020_940d;
-
-    /// `struct file_clone_range`.
-    #[repr(C)]
-    struct Range {
-        from: i64,
-        at: u64,
-        length: u64,
-        to_at: u64,
-    }
-    let range = Range {
-        from: from.as_fd().as_raw_fd().into(),
-        at,
-        length,
-        to_at,
-    };
-    // SAFETY: this call reads a `struct file_clone_range`, which this is.
-    let result = unsafe { libc::ioctl(to.as_fd().as_raw_fd(), FICLONERANGE, &range) };
-    check(result.into()).map(drop)
-}
-
 /// What deduplication says: how many bytes are shared now, or that the data differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deduped {

@@ -16,8 +16,6 @@ pub enum Runs {
     OnBoth,
     /// On rovl alone: the difference, explained by the reason, is the point.
     OnRovl(&'static str),
-    /// On overlayfs, and for this reason not yet on rovl, where it is skipped.
-    NotYetOnRovl(&'static str),
 }
 
 /// The filesystem that holds the layers.
@@ -74,12 +72,6 @@ impl Test {
         self
     }
 
-    #[expect(dead_code, reason = "nothing is missing that a test is there for")]
-    pub const fn not_yet_on_rovl(mut self, reason: &'static str) -> Self {
-        self.runs = Runs::NotYetOnRovl(reason);
-        self
-    }
-
     /// Runs the test once on each of tmpfs, ext4 and xfs.
     pub const fn on_disks_too(mut self) -> Self {
         self.backings = &[Backing::Tmpfs, Backing::Ext4, Backing::Xfs];
@@ -115,10 +107,7 @@ impl Case {
 
     /// Why the test cannot run, if so.
     pub fn obstacle(&self) -> Option<String> {
-        match self.test.runs {
-            Runs::NotYetOnRovl(reason) if self.is_rovl => Some(reason.to_owned()),
-            _ => disk::available(self.backing).err(),
-        }
+        disk::available(self.backing).err()
     }
 
     /// `<type>.<test>`, and `@<backing>` unless that is tmpfs.

@@ -15,6 +15,8 @@ use std::time::Duration;
 use std::time::Instant;
 
 use anyhow::Context;
+use rovl_kit::ktap::Outcome;
+use rovl_kit::ktap::Report;
 use rustix::event::poll;
 use rustix::event::PollFd;
 use rustix::event::PollFlags;
@@ -48,29 +50,6 @@ const FAIL_STATUS: i32 = 1;
 
 /// How long a killed test may take to go away.
 const GRACE: Duration = Duration::from_secs(10);
-
-pub enum Outcome {
-    Passed,
-    Failed,
-    TimedOut,
-    Skipped(String),
-}
-
-pub struct Report {
-    pub outcome: Outcome,
-    pub diagnostics: Vec<String>,
-    pub duration: Duration,
-}
-
-impl Report {
-    pub fn skipped(reason: impl Into<String>) -> Self {
-        Report {
-            outcome: Outcome::Skipped(reason.into()),
-            diagnostics: Vec::new(),
-            duration: Duration::ZERO,
-        }
-    }
-}
 
 /// Runs one test in a child process.
 pub fn run(case: &Case) -> anyhow::Result<Report> {

@@ -34,6 +34,9 @@ use rustix::process::Pid;
 use rustix::thread::LinkNameSpaceType;
 use rustix::thread::UnshareFlags;
 
+pub use rovl_kit::random::pattern;
+pub use rovl_kit::sys::unshare_mounts;
+
 type SysResult<T> = std::result::Result<T, Errno>;
 
 /// An entry as getdents gives it.
@@ -231,12 +234,6 @@ pub fn in_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| scope.spawn(work).join()).expect("threads do not panic")
 }
 
-/// Gives the calling thread a mount namespace of its own, with its own root and cwd.
-pub fn unshare_mounts() -> SysResult<()> {
-    // SAFETY: no file descriptor table is unshared, which is what makes this call unsafe.
-    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS | UnshareFlags::FS) }
-}
-
 /// Copies this process. The child, which gets `None`, is for its caller to end.
 ///
 /// # Panics
@@ -370,37 +367,6 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: the range was mapped by `at`, and no reference outlives `self`.
         let _ = unsafe { rustix::mm::munmap(self.address, self.length) };
-    }
-}
-
-/// Bytes that depend on `seed` and do not repeat within a page.
-pub fn pattern(length: usize, seed: u64) -> Vec<u8> {
-    let mut random = Random::new(seed);
-    let mut data = Vec::with_capacity(length + 8);
-    while data.len() < length {
-        data.extend_from_slice(&random.next().to_le_bytes());
-    }
-    data.truncate(length);
-    data
-}
-
-/// A small generator (xorshift64*), so that every run makes the same trees.
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Self {
-        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    pub fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
     }
 }
 

@@ -24,6 +24,8 @@ use crate::expect::lists;
 use crate::fixture::Fixture;
 use crate::fixture::Options;
 use crate::layer::Layer;
+use crate::layer::CAPABILITY;
+use crate::layer::NET_RAW;
 use crate::registry::Test;
 use crate::sys;
 use crate::tests::acl::bytes;
@@ -311,22 +313,16 @@ fn acls(fx: &Fixture) -> Result {
 }
 
 fn capability(fx: &Fixture) -> Result {
-    const NAME: &str = "security.capability";
-    /// Version 2, effective, CAP_NET_RAW.
-    const VALUE: [u8; 20] = [
-        1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-    ];
-
     let (upper, lower) = (fx.layer("upper")?, fx.layer("lower")?);
     for (name, size) in [("empty", 0), ("full", 5000)] {
         lower.file(name, sys::pattern(size, 1))?.chown(name, 7, 7)?;
-        lower.xattr(name, NAME, &VALUE)?;
+        lower.xattr(name, CAPABILITY, &NET_RAW)?;
     }
     let ov = fx.upper(&upper, &[&lower])?;
     for name in ["empty", "full"] {
         copy(ov.join(name))?;
-        let found = xattr(upper.join(name), NAME)?;
-        check::equal(name, found.as_deref(), Some(&VALUE[..]))?;
+        let found = xattr(upper.join(name), CAPABILITY)?;
+        check::equal(name, found.as_deref(), Some(&NET_RAW[..]))?;
     }
     Ok(())
 }

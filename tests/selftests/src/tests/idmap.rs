@@ -24,6 +24,7 @@ use crate::check::Failure;
 use crate::check::Result;
 use crate::fixture::Fixture;
 use crate::layer::Layer;
+use crate::layer::CAPABILITY;
 use crate::raw;
 use crate::registry::Test;
 use crate::sys;
@@ -156,7 +157,6 @@ fn both(fx: &Fixture) -> Result {
 
 /// Who is root to the capabilities of a file is mapped with its owner, once.
 fn capabilities(fx: &Fixture) -> Result {
-    const CAPABILITY: &str = "security.capability";
     let (top, bottom) = (fx.layer("top")?, fx.layer("bottom")?);
     // Version 2: it names nobody, which is root where the filesystem is from.
     let mut value = vec![1, 0, 0, 2, 0, 4, 0, 0];

@@ -93,7 +93,7 @@ fn come_and_go(fx: &Fixture) -> Result {
         there.insert(name);
     }
     let ov = fx.upper(&upper, &[&lower])?;
-    let mut random = sys::Random::new(4);
+    let mut random = rovl_kit::random::Random::new(4);
     // Half of the readers stay for a while.
     let mut open = Vec::new();
     for round in 0..400 {

@@ -5,10 +5,6 @@
 //! What was copied up is made by mounting type overlay, so that these tests need nothing of the type under
 //! test but to be read. What they compare with is again what type overlay shows of the same layers.
 
-use std::fs;
-use std::fs::Permissions;
-use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -103,28 +99,6 @@ fn overlay(fx: &Fixture) -> Module {
     Module::new("overlay", directory)
 }
 
-/// Skips the test where type overlay is the drop-in and does not write, so that it cannot make what the test
-/// looks at. The files of [`Setting::new`] are at `top`, and what is done to them here is done again by it.
-fn needs_writing(fx: &Fixture, top: &Path) -> Result {
-    if !overlay(fx).is_rovl() {
-        return Ok(());
-    }
-    let changes: [io::Result<()>; 4] = [
-        fs::set_permissions(top.join("d0/sub/changed"), Permissions::from_mode(0o700)),
-        fs::create_dir(top.join("pure")),
-        fs::write(top.join("d0/new"), "upper"),
-        fs::write(top.join("both/f0"), "lower"),
-    ];
-    let errors = changes.iter().filter_map(|change| change.as_ref().err());
-    if errors
-        .map(io::Error::kind)
-        .any(|kind| kind == io::ErrorKind::ReadOnlyFilesystem)
-    {
-        return Err(Failure::skip("the drop-in does not write yet"));
-    }
-    Ok(())
-}
-
 /// Mounts type overlay, whatever the type under test.
 fn reference(fx: &Fixture, options: &Options, flags: MountFlags) -> Result<PathBuf> {
     let overlay = overlay(fx);
@@ -171,7 +145,6 @@ impl Setting {
             layer.file(format!("untouched{index}/file"), "")?;
         }
         let top = reference(fx, &setting.options(), MountFlags::empty())?;
-        needs_writing(fx, &top)?;
         let through = Layer::create(top.clone())?;
         for index in 0..lowers.len() {
             for name in ["sub/changed", "one", "fifo", "sub/deep"] {

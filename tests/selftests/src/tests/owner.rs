@@ -5,7 +5,6 @@
 use std::path::Path;
 
 use rustix::fs::AtFlags;
-use rustix::fs::FileType;
 use rustix::fs::Gid;
 use rustix::fs::Uid;
 use rustix::fs::CWD;
@@ -18,6 +17,8 @@ use crate::check::Result;
 use crate::expect::content;
 use crate::fixture::Fixture;
 use crate::layer::Layer;
+use crate::layer::CAPABILITY;
+use crate::layer::NET_RAW;
 use crate::registry::Test;
 use crate::sys;
 
@@ -33,22 +34,10 @@ pub const TESTS: &[Test] = &[
 
 const USER: u32 = 1000;
 const OTHER: u32 = 2000;
-const CAPABILITY: &str = "security.capability";
-
-/// `cap_net_raw=ep`, as `setcap(8)` stores it.
-const NET_RAW: [u8; 20] = [
-    1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-];
-
 type SysResult<T> = std::result::Result<T, Errno>;
 
 fn fill(dir: &Layer) -> Result {
-    dir.file("file", "data")?
-        .dir("dir")?
-        .symlink("link", "file")?;
-    dir.node("fifo", FileType::Fifo, 0o644, (0, 0))?;
-    dir.node("null", FileType::CharacterDevice, 0o644, (1, 3))?;
-    Ok(())
+    dir.kinds().map(drop)
 }
 
 fn chown(path: impl AsRef<Path>, uid: Option<u32>, gid: Option<u32>) -> SysResult<()> {

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
+use rovl_kit::random::Random;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
@@ -19,7 +20,6 @@ use crate::layer::Layer;
 use crate::registry::Backing;
 use crate::registry::Test;
 use crate::sys;
-use crate::sys::Random;
 
 pub const TESTS: &[Test] = &[
     Test::new("readdir_no_duplicates", "R2 L1", no_duplicates).on_disks_too(),

@@ -135,8 +135,8 @@ fn clone_range(fx: &Fixture) -> Result {
         (64 * PAGE, PAGE, 0),
     ] {
         let (at, length, to_at) = (at as u64, length as u64, to_at as u64);
-        let expected = rawsys::clone_range(&real, at, length, &real, to_at);
-        let result = rawsys::clone_range(&fd, at, length, &fd, to_at);
+        let expected = rovl_kit::sys::clone_range(&real, at, length, &real, to_at);
+        let result = rovl_kit::sys::clone_range(&fd, at, length, &fd, to_at);
         check::equal(format_args!("{at}+{length} to {to_at}"), result, expected)?;
         data(ov.join("f"), &std::fs::read(fx.root().join("plain"))?)?;
     }
@@ -145,7 +145,7 @@ fn clone_range(fx: &Fixture) -> Result {
     let result = ioctl_ficlone(&fd, &sys::open_read(elsewhere)?);
     check::errno("from another filesystem", result, Errno::XDEV)?;
     let read = sys::open_read(ov.join("f"))?;
-    let result = rawsys::clone_range(&fd, 0, PAGE as u64, &read, 0);
+    let result = rovl_kit::sys::clone_range(&fd, 0, PAGE as u64, &read, 0);
     check::errno("to a read descriptor", result, Errno::BADF)
 }
 

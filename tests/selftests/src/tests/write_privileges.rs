@@ -19,6 +19,7 @@ use rustix::pipe::SpliceFlags;
 use crate::alike::Alike;
 use crate::check::Result;
 use crate::fixture::Fixture;
+use crate::layer::CAPABILITY;
 use crate::rawsys;
 use crate::registry::Test;
 use crate::sys;
@@ -32,8 +33,6 @@ pub const TESTS: &[Test] = &[
 ];
 
 const USER: u32 = 1000;
-
-const CAPABILITY: &str = "security.capability";
 
 /// CAP_NET_BIND_SERVICE, as VFS_CAP_REVISION_2 stores it.
 const VALUE: [u8; 20] = [1, 0, 0, 2, 0, 4, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];

@@ -17,6 +17,8 @@ use crate::check::Result;
 use crate::check::Table;
 use crate::fixture::Fixture;
 use crate::fixture::Options;
+use crate::layer::CAPABILITY;
+use crate::layer::NET_RAW;
 use crate::registry::Test;
 use crate::sys;
 
@@ -211,22 +213,13 @@ fn user_right(fx: &Fixture) -> Result {
     })?
 }
 
-/// `cap_net_raw+ep`, revision 2.
-const CAPABILITY: [u8; 20] = [
-    1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-];
-
 fn capability(fx: &Fixture) -> Result {
     let (top, bottom) = (fx.layer("top")?, fx.layer("bottom")?);
-    bottom
-        .file("f", "")?
-        .xattr("f", "security.capability", &CAPABILITY)?;
+    bottom.file("f", "")?.xattr("f", CAPABILITY, &NET_RAW)?;
     let ov = fx.lowers(&[&top, &bottom])?;
-    has(ov.join("f"), "security.capability", CAPABILITY)?;
+    has(ov.join("f"), CAPABILITY, NET_RAW)?;
     lists(ov.join("f"), &["security.capability"])?;
-    sys::as_user(USER, USER, &[], || {
-        has(ov.join("f"), "security.capability", CAPABILITY)
-    })?
+    sys::as_user(USER, USER, &[], || has(ov.join("f"), CAPABILITY, NET_RAW))?
 }
 
 fn own_names(fx: &Fixture) -> Result {

@@ -8,7 +8,6 @@ use rustix::fs::lgetxattr;
 use rustix::fs::llistxattr;
 use rustix::fs::lremovexattr;
 use rustix::fs::lsetxattr;
-use rustix::fs::FileType;
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 
@@ -21,6 +20,8 @@ use crate::expect::lists;
 use crate::fixture::Fixture;
 use crate::fixture::Options;
 use crate::layer::Layer;
+use crate::layer::CAPABILITY;
+use crate::layer::NET_RAW;
 use crate::registry::Test;
 use crate::sys;
 
@@ -41,21 +42,10 @@ pub const TESTS: &[Test] = &[
 
 const USER: u32 = 1000;
 const OTHER: u32 = 2000;
-const CAPABILITY: &str = "security.capability";
-
-/// `cap_net_raw=ep`, as `setcap(8)` stores it.
-const NET_RAW: [u8; 20] = [
-    1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-];
-
 type SysResult<T> = std::result::Result<T, Errno>;
 
 fn fill(dir: &Layer) -> Result {
-    dir.file("file", "data")?
-        .dir("dir")?
-        .symlink("link", "file")?;
-    dir.node("fifo", FileType::Fifo, 0o644, (0, 0))?;
-    dir.node("null", FileType::CharacterDevice, 0o644, (1, 3))?;
+    dir.kinds()?;
     for name in ["file", "dir", "link", "fifo", "null"] {
         dir.xattr(name, "trusted.old", b"old")?;
     }
