@@ -20,9 +20,7 @@ suite_type
 runner=$("$top/scripts/program.sh" rovl-guest)
 program=$("$top/scripts/program.sh" rovl-crash)
 disks=$("$top/scripts/disks.sh")
-for module in dm-mod dm-log-writes; do
-	[[ ! -f $kdir/drivers/md/$module.ko ]] || modules+=(--module "$kdir/drivers/md/$module.ko")
-done
+suite_targets dm-mod dm-log-writes
 suite_guest crash $((${CRASH_POINTS:-500} * 5 + 600)) --file "$program:/bin/rovl-crash:755" \
 	--disk "$disks/small-ext4.img:ro" --disk "$disks/small-xfs.img:ro" \
 	-- /bin/rovl-crash --type "$fs" --seed "${CRASH_SEED:-1}" "${arguments[@]}"

@@ -23,9 +23,7 @@ suite_type
 runner=$("$top/scripts/program.sh" rovl-guest)
 program=$("$top/scripts/program.sh" rovl-stress)
 disks=$("$top/scripts/disks.sh")
-for module in dm-mod dm-flakey; do
-	[[ ! -f $kdir/drivers/md/$module.ko ]] || modules+=(--module "$kdir/drivers/md/$module.ko")
-done
+suite_targets dm-mod dm-flakey
 suite_guest stress $((${STRESS_SECONDS:-300} * 7 + 900)) --file "$program:/bin/rovl-stress:755" \
 	--disk "$disks/ext4.img:snapshot" --disk "$disks/xfs.img:snapshot" \
 	-- /bin/rovl-stress --type "$fs" --seed "${STRESS_SEED:-1}" "${arguments[@]}" "$@"

@@ -26,6 +26,14 @@ suite_type() {
 	modules=(--module "$module")
 }
 
+# suite_targets MODULE..: takes these modules of the device mapper into the guest, unless they are built into the kernel.
+suite_targets() {
+	local module
+	for module; do
+		[[ ! -f $kdir/drivers/md/$module.ko ]] || modules+=(--module "$kdir/drivers/md/$module.ko")
+	done
+}
+
 # suite_guest NAME SECONDS ARGUMENT..: one guest with these arguments of the runner. Its output is kept in the cache, and shown
 # as it comes; the last line says PASS or FAIL, with the numbers of tests.
 suite_guest() {
