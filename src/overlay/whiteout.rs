@@ -84,14 +84,12 @@ impl SharedWhiteout {
         Ok(Some(whiteout))
     }
 
-    /// Uses `whiteout` no more, since it could not be given a further name.
-    fn give_up(&self, edit: &Edit<'_>, whiteout: &Dentry<AnyFs>, error: Error) {
+    /// Takes `whiteout` away, since `error` kept it from getting a further name. Returns whether that was
+    /// done, and not by somebody else before.
+    fn take(&self, whiteout: &Dentry<AnyFs>, error: Error) -> bool {
         let mut state = self.state.lock();
-        let State::Kept(kept) = &*state else {
-            return;
-        };
-        if **kept != *whiteout {
-            return;
+        if !matches!(&*state, State::Kept(kept) if **kept == *whiteout) {
+            return false;
         }
         // One name is what all filesystems allow.
         let links = whiteout.inode().map_or(0, Inode::links);
@@ -101,8 +99,7 @@ impl SharedWhiteout {
             pr_warn!("failed to link a whiteout, each will be made for itself ({error:?})\n");
             State::Off
         };
-        drop(state);
-        edit.clean_up(edit.work(), whiteout);
+        true
     }
 }
 
@@ -125,20 +122,35 @@ pub(super) fn make(
     name: &[u8],
 ) -> Result<ARef<Dentry<AnyFs>>> {
     let shared = edit.instance.whiteout();
-    // Each time round another one has as many names as it can have.
     while let Some(whiteout) = shared.get(edit)? {
         match free_name(edit, dir, name)?.link(&whiteout) {
             Ok(made) => return Ok(made.keep()),
-            Err(error) if error == EMLINK => shared.give_up(edit, &whiteout, error),
-            Err(error) => {
-                // If this works, it is the link that the filesystem does not want.
-                let made = free_name(edit, dir, name)?.make_whiteout()?.keep();
-                shared.give_up(edit, &whiteout, error);
-                return Ok(made);
+            // It is used itself, for which there is room even if there is none for another name.
+            Err(error) if shared.take(&whiteout, error) => {
+                if let Err(error) = rename(edit, &whiteout, dir, name) {
+                    edit.clean_up(edit.work(), &whiteout);
+                    return Err(error);
+                }
+                return Ok(whiteout);
             }
+            // The next one may be better.
+            Err(_) => (),
         }
     }
     Ok(free_name(edit, dir, name)?.make_whiteout()?.keep())
+}
+
+/// Gives `whiteout`, which is in the work directory, the name `name` in the directory `dir`, where nothing
+/// has this name.
+fn rename(edit: &Edit<'_>, whiteout: &Dentry<AnyFs>, dir: &Dentry<AnyFs>, name: &[u8]) -> Result {
+    let flags = RenameFlags::REPLACE;
+    let renaming = edit
+        .access
+        .start_renaming(edit.work(), whiteout, dir, name, flags)?;
+    if renaming.target().inode().is_some() {
+        return Err(EEXIST);
+    }
+    renaming.rename()
 }
 
 /// Puts a whiteout into the place of `object`, which is in the directory `dir` of upper. A directory is in
