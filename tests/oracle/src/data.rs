@@ -2,6 +2,7 @@
 
 //! Data that is written, and data that was read, told apart by short texts.
 
+use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 
@@ -10,6 +11,7 @@ use rustix::fs::AtFlags;
 use rustix::fs::FileType;
 use rustix::fs::RawDir;
 use rustix::io::Errno;
+use rustix::io::ReadWriteFlags;
 
 use crate::sys::SysResult;
 
@@ -36,7 +38,8 @@ impl Pattern {
 
 const ALIGNMENT: usize = 4096;
 
-fn aligned(length: usize) -> Pattern {
+/// Zeroes.
+pub fn aligned(length: usize) -> Pattern {
     let buffer = vec![0; length + ALIGNMENT];
     let start = buffer.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
     Pattern {
@@ -97,6 +100,38 @@ pub fn read_at(fd: &OwnedFd, at: u64, length: usize) -> SysResult<String> {
     let mut buffer = aligned(length);
     let count = rustix::io::pread(fd, buffer.get_mut(), at)?;
     Ok(digest(buffer.get().get(..count).unwrap_or_default()))
+}
+
+/// Said of a mapping that does not show what its descriptor reads.
+pub const UNLIKE: &str = ", unlike the file";
+
+/// What is in the file, and then zeroes.
+pub fn read_padded(fd: &OwnedFd, at: u64, length: usize) -> SysResult<Vec<u8>> {
+    let mut buffer = vec![0; length];
+    rustix::io::pread(fd, &mut buffer, at)?;
+    Ok(buffer)
+}
+
+/// Reads into buffers of these lengths.
+pub fn read_parts(
+    fd: &OwnedFd,
+    at: u64,
+    lengths: &[usize],
+    flags: ReadWriteFlags,
+) -> SysResult<String> {
+    let mut buffers: Vec<_> = lengths.iter().map(|length| aligned(*length)).collect();
+    let mut slices: Vec<_> = buffers
+        .iter_mut()
+        .map(|buffer| IoSliceMut::new(buffer.get_mut()))
+        .collect();
+    let count = rustix::io::preadv2(fd, &mut slices, at, flags)?;
+    let mut all = buffers
+        .iter()
+        .map(Pattern::get)
+        .collect::<Vec<_>>()
+        .concat();
+    all.truncate(count);
+    Ok(digest(&all))
 }
 
 /// Names of attributes, sorted, from what the kernel gives.

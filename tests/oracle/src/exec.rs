@@ -3,6 +3,9 @@
 //! Runs steps on one mount, and says what came of each.
 
 mod attributes;
+mod data_paths;
+mod fields;
+mod mount;
 
 use std::io::IoSlice;
 use std::os::fd::AsRawFd;
@@ -28,6 +31,7 @@ use rustix::thread::Uid;
 use crate::data;
 use crate::script::Backing;
 use crate::script::Setup;
+use crate::side::Side;
 use crate::stat;
 use crate::step::open_flags;
 use crate::step::From;
@@ -39,6 +43,7 @@ use crate::step::User;
 use crate::step::MAPS;
 use crate::step::SLOTS;
 use crate::sys;
+use crate::sys::queue::Queues;
 use crate::sys::Mapping;
 use crate::sys::SysResult;
 
@@ -78,8 +83,12 @@ const KEPT: usize = 2 * 4096;
 const PAGE: u64 = 4096;
 
 /// What a script holds open on one mount.
-pub struct Session {
+pub struct Session<'a> {
     root: String,
+    /// Where upper is on disk.
+    upper: String,
+    upper_on: Backing,
+    queues: &'a Queues,
     slots: [Option<OwnedFd>; SLOTS],
     maps: [Option<Mapping>; MAPS],
     user: User,
@@ -87,12 +96,16 @@ pub struct Session {
     lasting: IFlags,
 }
 
-impl Session {
-    pub fn new(root: &str, setup: &Setup) -> Self {
+impl<'a> Session<'a> {
+    pub fn new(side: &Side<'_>, queues: &'a Queues) -> Self {
+        let setup = &side.script.setup;
         // Whether the blocks of a file can be told without extents depends on the holes it has.
         const EXTENTS: u32 = 0x80000;
         Session {
-            root: root.to_owned(),
+            root: side.point.clone(),
+            upper: side.upper().to_owned(),
+            upper_on: setup.upper_on,
+            queues,
             slots: Default::default(),
             maps: Default::default(),
             user: User::Root,
@@ -144,8 +157,12 @@ impl Session {
         let mut seen = String::new();
         if setup.watch {
             let after = self.look(step);
+            let trust = stat::Trust {
+                times: setup.upper_on.is_disk(),
+                numbers: setup.has_stable_numbers(),
+            };
             for (before, after) in before.iter().zip(&after) {
-                stat::relate(&mut seen, before, after, setup.upper_on.is_fresh());
+                stat::relate(&mut seen, before, after, trust);
             }
         }
         Outcome { result, seen }
@@ -212,6 +229,15 @@ impl Session {
             return result;
         }
         if let Some(result) = self.step_ranges(step) {
+            return result;
+        }
+        if let Some(result) = self.step_data_paths(step) {
+            return result;
+        }
+        if let Some(result) = self.step_fields(step) {
+            return result;
+        }
+        if let Some(result) = self.step_mount(step) {
             return result;
         }
         self.step_attributes(step).unwrap_or(Err(Errno::NOSYS))
@@ -359,9 +385,9 @@ impl Session {
                 })
                 .map(number),
             Step::Read { slot, len } => self.slot(*slot).and_then(|fd| data::read(fd, *len)),
-            Step::ReadAt { slot, at, len } => {
-                self.slot(*slot).and_then(|fd| data::read_at(fd, *at, *len))
-            }
+            Step::ReadAt { slot, at, len, rwf } => self
+                .slot(*slot)
+                .and_then(|fd| data::read_parts(fd, *at, &[*len], rwf.flags())),
             Step::Seek { slot, from, by } => self.slot(*slot).and_then(|fd| {
                 let by_unsigned = u64::try_from(*by).unwrap_or(0);
                 let to = match from {
@@ -403,17 +429,26 @@ impl Session {
             }),
             Step::MapRead { slot, at, len } => self.slot(*slot).and_then(|fd| {
                 let (map, inside) = map_range(fd, *at, *len, MapFlags::SHARED, ProtFlags::empty())?;
-                read_map(&map, inside, *len)
+                let mapped = read_map(&map, inside, *len)?;
+                // Direct reading may be refused.
+                let read = data::read_padded(fd, *at, *len);
+                let is_other = read.is_ok_and(|read| !read.starts_with(&mapped));
+                let unlike = if is_other { data::UNLIKE } else { "" };
+                Ok(format!("{}{unlike}", data::digest(&mapped)))
             }),
             Step::MapKeep { slot, map, how } => self.keep(*slot, *map, *how),
             Step::MapPeek { map, at, len } => self.map(*map).and_then(|map| {
                 let at = usize::try_from(*at).map_err(|_| Errno::INVAL)?;
-                read_map(map, at, *len)
+                read_map(map, at, *len).map(|mapped| data::digest(&mapped))
             }),
             Step::MapPoke { map, at, len, fill } => self.map(*map).and_then(|map| {
                 let at = usize::try_from(*at).map_err(|_| Errno::INVAL)?;
                 map.write(at, data::pattern(*len, *fill).get()).map(number)
             }),
+            Step::MapSync { map } => self
+                .map(*map)
+                .and_then(Mapping::sync)
+                .map(|()| String::new()),
             _ => return None,
         })
     }
@@ -503,8 +538,9 @@ fn map_range(
     Ok((map, inside))
 }
 
-fn read_map(map: &Mapping, at: usize, length: usize) -> SysResult<String> {
+fn read_map(map: &Mapping, at: usize, length: usize) -> SysResult<Vec<u8>> {
     let mut buffer = vec![0; length];
     let count = map.read(at, &mut buffer)?;
-    Ok(data::digest(buffer.get(..count).unwrap_or_default()))
+    buffer.truncate(count);
+    Ok(buffer)
 }

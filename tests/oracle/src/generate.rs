@@ -8,6 +8,7 @@ mod tree;
 
 use crate::random::Random;
 use crate::script::Backing;
+use crate::script::Mapped;
 use crate::script::Script;
 use crate::script::Setup;
 
@@ -45,7 +46,7 @@ fn setup(random: &mut Random, choices: &Choices) -> Setup {
     // What costs no time comes most often.
     let weight = |backing: &Backing| match backing {
         Backing::Tmpfs => 7,
-        Backing::Tmpfs2 => 1,
+        Backing::Tmpfs2 | Backing::Small => 1,
         Backing::Ext4 | Backing::Xfs => 2,
     };
     let one = |random: &mut Random| {
@@ -59,10 +60,20 @@ fn setup(random: &mut Random, choices: &Choices) -> Setup {
         7 | 8 => 3,
         _ => 4 + random.below(3),
     };
-    let lowers_on = match random.below(10) {
+    let mut lowers_on = match random.below(10) {
         0..=6 => vec![upper_on],
         7 | 8 => vec![one(random)],
         _ => vec![one(random), one(random)],
+    };
+    for backing in &mut lowers_on {
+        if *backing == Backing::Small {
+            *backing = Backing::Tmpfs;
+        }
+    }
+    let mapped = match random.below(100) {
+        0..=5 => Some(Mapped::Overlay),
+        6..=11 => Some(Mapped::Layers),
+        _ => None,
     };
     Setup {
         upper_on,
@@ -70,6 +81,7 @@ fn setup(random: &mut Random, choices: &Choices) -> Setup {
         lowers,
         options: random.pick(&choices.options).clone(),
         watch: random.chance(35),
+        mapped,
     }
 }
 

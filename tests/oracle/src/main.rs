@@ -65,7 +65,7 @@ struct Args {
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
 
-    /// Filesystems for layers, of tmpfs, tmpfs2, ext4 and xfs; by default all that are there
+    /// Filesystems for layers, of tmpfs, tmpfs2, ext4, xfs and small; by default all that are there
     #[arg(long, value_name = "FS", value_delimiter = ',')]
     backing: Vec<String>,
 

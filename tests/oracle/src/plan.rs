@@ -243,6 +243,7 @@ fn empty_script(options: &str) -> Script {
             lowers: 1,
             options: options.to_owned(),
             watch: false,
+            mapped: None,
         },
         objects: Vec::new(),
         steps: Vec::new(),

@@ -11,6 +11,7 @@ use crate::exec::Session;
 use crate::scan;
 use crate::scan::Deviation;
 use crate::scan::Entry;
+use crate::script::Backing;
 use crate::script::Layer;
 use crate::script::Script;
 use crate::side::Side;
@@ -94,10 +95,20 @@ pub struct Tally {
     pub succeeded: u64,
 }
 
+/// How the steps have ended.
+enum End {
+    Mounted,
+    /// A full filesystem could not be mounted again.
+    Unmounted,
+    /// The two sides have parted, as they may.
+    Parted,
+}
+
 /// A difference ends the run.
 type Verdict = Result<(), Difference>;
 
 struct Run<'a> {
+    yard: &'a Yard,
     script: &'a Script,
     sides: &'a Sides,
     a: Side<'a>,
@@ -111,8 +122,7 @@ pub fn run(
     script: &Script,
     sides: &Sides,
 ) -> anyhow::Result<(Option<Difference>, Tally)> {
-    let backings = script.setup.backings();
-    yard.prepare(&backings)?;
+    yard.prepare(script)?;
     let result = (|| {
         let a = Side::new(yard, SIDES[0], script)?;
         let b = Side::new(yard, SIDES[1], script)?;
@@ -120,6 +130,7 @@ pub fn run(
             sys::wait_for_tick();
         }
         let mut run = Run {
+            yard,
             script,
             sides,
             a,
@@ -129,14 +140,13 @@ pub fn run(
         let difference = run.everything().err();
         anyhow::Ok((difference, run.tally))
     })();
-    yard.clear(&backings)?;
+    yard.clear(script)?;
     result
 }
 
 /// Finds out whether a type accepts options, by an empty script.
 pub fn accepts(yard: &Yard, script: &Script, fs_type: &str) -> anyhow::Result<Option<Errno>> {
-    let backings = script.setup.backings();
-    yard.prepare(&backings)?;
+    yard.prepare(script)?;
     let result = (|| {
         let mut side = Side::new(yard, SIDES[0], script)?;
         let result = side.mount(fs_type, &script.setup.options);
@@ -145,7 +155,7 @@ pub fn accepts(yard: &Yard, script: &Script, fs_type: &str) -> anyhow::Result<Op
         }
         anyhow::Ok(result.err())
     })();
-    yard.clear(&backings)?;
+    yard.clear(script)?;
     result
 }
 
@@ -156,7 +166,11 @@ impl Run<'_> {
         if !self.mount(type_a, type_b)? {
             return Ok(());
         }
-        self.steps()?;
+        match self.steps()? {
+            End::Mounted => {}
+            End::Unmounted => return self.on_disk(),
+            End::Parted => return Ok(()),
+        }
         let live_a = self.a.merged();
         let live_b = self.b.merged();
         self.trees(Stage::Merged, Place::Merged, &live_a, &live_b)?;
@@ -167,6 +181,10 @@ impl Run<'_> {
             return Ok(());
         }
         let crossed = (self.a.mount(type_b, options), self.b.mount(type_a, options));
+        let is_full = self.script.setup.upper_on == Backing::Small;
+        if is_full && crossed == (Err(Errno::NOSPC), Err(Errno::NOSPC)) {
+            return Ok(());
+        }
         if crossed != (Ok(()), Ok(())) {
             let line = format!("{:?} | {:?}", crossed.0, crossed.1);
             return differ(Stage::Crossed, vec![line]);
@@ -204,9 +222,9 @@ impl Run<'_> {
         differ(Stage::Unmount, vec![format!("{a:?} | {b:?}")])
     }
 
-    fn steps(&mut self) -> Verdict {
-        let mut a = Session::new(&self.a.point, &self.script.setup);
-        let mut b = Session::new(&self.b.point, &self.script.setup);
+    fn steps(&mut self) -> Result<End, Difference> {
+        let mut a = Session::new(&self.a, &self.yard.queues);
+        let mut b = Session::new(&self.b, &self.yard.queues);
         let script = self.script;
         let setup = &script.setup;
         let mut skips = self.sides.fault == Fault::SkipStep;
@@ -216,7 +234,7 @@ impl Run<'_> {
                 b.close();
                 self.unmount()?;
                 if !self.mount(&self.sides.type_a, &self.sides.type_b)? {
-                    return Ok(());
+                    return Ok(End::Unmounted);
                 }
                 continue;
             }
@@ -233,10 +251,13 @@ impl Run<'_> {
             }
             let outcome_b = b.run(setup, *user, step);
             if outcome_a != outcome_b {
+                if wanted::parting(script, step, &outcome_a, &outcome_b).is_some() {
+                    return Ok(End::Parted);
+                }
                 self.step_differs(index, *user, step, &outcome_a, &outcome_b)?;
             }
         }
-        Ok(())
+        Ok(End::Mounted)
     }
 
     fn step_differs(

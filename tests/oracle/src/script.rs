@@ -34,10 +34,21 @@ pub enum Backing {
     Tmpfs2,
     Ext4,
     Xfs,
+    /// A tmpfs that is soon full, one for each side. Only uppers are on it.
+    ///
+    /// There is none with quotas: those of the disks count what both sides have, and blocks as they are
+    /// given out in advance or taken back later.
+    Small,
 }
 
 impl Backing {
-    pub const ALL: [Backing; 4] = [Backing::Tmpfs, Backing::Tmpfs2, Backing::Ext4, Backing::Xfs];
+    pub const ALL: [Backing; 5] = [
+        Backing::Tmpfs,
+        Backing::Tmpfs2,
+        Backing::Ext4,
+        Backing::Xfs,
+        Backing::Small,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -45,13 +56,28 @@ impl Backing {
             Backing::Tmpfs2 => "tmpfs2",
             Backing::Ext4 => "ext4",
             Backing::Xfs => "xfs",
+            Backing::Small => "small",
         }
     }
 
     /// Whether the filesystem is made anew for each script.
     pub fn is_fresh(self) -> bool {
-        matches!(self, Backing::Tmpfs | Backing::Tmpfs2)
+        !self.is_disk()
     }
+
+    /// Whether it is on a disk that all scripts share, which can be frozen.
+    pub fn is_disk(self) -> bool {
+        matches!(self, Backing::Ext4 | Backing::Xfs)
+    }
+}
+
+/// Which mounts show other owners than there are on disk: two users change places, and some are left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Mapped {
+    /// The overlay's own.
+    Overlay,
+    /// Those that the layers are reached by.
+    Layers,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -71,6 +97,8 @@ pub struct Setup {
     /// Whether what a step names is looked at before and after it.
     #[serde(default, skip_serializing_if = "is_default")]
     pub watch: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub mapped: Option<Mapped>,
 }
 
 impl Setup {
@@ -195,6 +223,12 @@ pub struct Script {
     pub setup: Setup,
     pub objects: Vec<(Layer, Object)>,
     pub steps: Vec<(User, Step)>,
+}
+
+impl Script {
+    pub fn has_step(&self, wanted: impl Fn(&Step) -> bool) -> bool {
+        self.steps.iter().any(|(_, step)| wanted(step))
+    }
 }
 
 fn write_ron(f: &mut fmt::Formatter<'_>, head: &str, thing: &impl Serialize) -> fmt::Result {

@@ -96,8 +96,12 @@ impl Shrinker<'_> {
 
     fn simplify(&mut self) {
         self.attempt(|script| script.setup.watch = false);
+        self.attempt(|script| script.setup.mapped = None);
         self.attempt(|script| script.setup.options.clear());
-        self.attempt(|script| script.setup.lowers_on = vec![script.setup.upper_on]);
+        // Layers do not fit where there is little room.
+        if self.best.setup.upper_on != crate::script::Backing::Small {
+            self.attempt(|script| script.setup.lowers_on = vec![script.setup.upper_on]);
+        }
         self.attempt(|script| script.setup.upper_on = crate::script::Backing::Tmpfs);
         self.attempt(|script| script.setup.lowers_on = vec![crate::script::Backing::Tmpfs]);
         while self.best.setup.lowers > 1 && self.attempt(|script| script.setup.lowers -= 1) {}

@@ -4,6 +4,7 @@
 
 use std::ffi::CString;
 use std::fs;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::mount::mount;
@@ -16,14 +17,24 @@ use crate::build::Places;
 use crate::scan;
 use crate::scan::Entry;
 use crate::scan::Tree;
+use crate::script::Backing;
 use crate::script::Layer;
+use crate::script::Mapped;
 use crate::script::Script;
+use crate::step::Step;
 use crate::sys::SysResult;
 use crate::yard::Yard;
 
+/// How often an unmount is tried again, since what a queue was asked for lets the file go a little after
+/// it has told its result.
+const PATIENCE: usize = 100;
+
 pub struct Side<'a> {
-    script: &'a Script,
+    yard: &'a Yard,
+    pub script: &'a Script,
     places: Places,
+    /// The layers as the mount is told of them.
+    shown: Places,
     /// Where the overlay is mounted.
     pub point: String,
     is_mounted: bool,
@@ -31,24 +42,33 @@ pub struct Side<'a> {
 
 impl<'a> Side<'a> {
     /// Makes the layers.
-    pub fn new(yard: &Yard, name: &str, script: &'a Script) -> anyhow::Result<Self> {
+    pub fn new(yard: &'a Yard, name: &str, script: &'a Script) -> anyhow::Result<Self> {
         let setup = &script.setup;
-        let upper_home = yard.home(setup.upper_on, name)?;
-        let mut lowers = Vec::new();
-        for index in 0..setup.lowers {
-            let home = yard.home(setup.lower_on(index), name)?;
-            lowers.push(format!("{home}/l{}", index + 1));
-        }
-        let places = Places {
-            upper: format!("{upper_home}/upper"),
-            work: format!("{upper_home}/work"),
-            lowers,
+        let places = |home: &dyn Fn(Backing) -> anyhow::Result<String>| {
+            let upper_home = home(setup.upper_on)?;
+            let mut lowers = Vec::new();
+            for index in 0..setup.lowers {
+                let home = home(setup.lower_on(index))?;
+                lowers.push(format!("{home}/l{}", index + 1));
+            }
+            anyhow::Ok(Places {
+                upper: format!("{upper_home}/upper"),
+                work: format!("{upper_home}/work"),
+                lowers,
+            })
         };
+        let shown = match setup.mapped {
+            Some(Mapped::Layers) => places(&|backing| yard.mapped(backing, name))?,
+            _ => places(&|backing| yard.home(backing, name))?,
+        };
+        let places = places(&|backing| yard.home(backing, name))?;
         build::build(script, &places)?;
         let point = yard.point(name);
         Ok(Side {
+            yard,
             script,
             places,
+            shown,
             point,
             is_mounted: false,
         })
@@ -63,9 +83,9 @@ impl<'a> Side<'a> {
         }
         let mut data = format!(
             "lowerdir={},upperdir={},workdir={}",
-            self.places.lowers.join(":"),
-            self.places.upper,
-            self.places.work
+            self.shown.lowers.join(":"),
+            self.shown.upper,
+            self.shown.work
         );
         if !options.is_empty() {
             data.push(',');
@@ -74,13 +94,41 @@ impl<'a> Side<'a> {
         let data = CString::new(data).map_err(|_| Errno::INVAL)?;
         mount("oracle", &*self.point, fs_type, MountFlags::empty(), &*data)?;
         self.is_mounted = true;
+        if setup.mapped == Some(Mapped::Overlay) {
+            self.yard.map(&self.point).map_err(|error| {
+                let errno = error.downcast_ref::<Errno>();
+                errno.copied().unwrap_or(Errno::CHILD)
+            })?;
+        }
         Ok(())
     }
 
     pub fn unmount(&mut self) -> SysResult<()> {
-        unmount(&*self.point, UnmountFlags::NOFOLLOW)?;
+        let is_queued = |step: &Step| matches!(step, Step::Queued { .. });
+        let mut tries = if self.script.has_step(is_queued) {
+            PATIENCE
+        } else {
+            0
+        };
+        loop {
+            match unmount(&*self.point, UnmountFlags::NOFOLLOW) {
+                Err(Errno::BUSY) if tries > 0 => {
+                    tries -= 1;
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                result => {
+                    result?;
+                    break;
+                }
+            }
+        }
         self.is_mounted = false;
         Ok(())
+    }
+
+    /// Where upper is on disk.
+    pub fn upper(&self) -> &str {
+        &self.places.upper
     }
 
     pub fn merged(&self) -> SysResult<Vec<Entry>> {

@@ -131,11 +131,20 @@ impl Glance {
     }
 }
 
+/// How far what was seen of an object may be compared.
+#[derive(Debug, Clone, Copy)]
+pub struct Trust {
+    /// Whether a directory's times say whether it has changed.
+    pub times: bool,
+    /// Whether a directory has the same number as long as it is there, and not as its inode is known.
+    pub numbers: bool,
+}
+
 /// Adds what became of the object between two looks at one path.
 ///
 /// tmpfs gives a directory the time of what was removed from it, by a clock of few ticks. So with
 /// an upper there, whether a directory's times have changed is a matter of luck, and is left out.
-pub fn relate(text: &mut String, before: &Option<Glance>, after: &Option<Glance>, on_tmpfs: bool) {
+pub fn relate(text: &mut String, before: &Option<Glance>, after: &Option<Glance>, trust: Trust) {
     if !text.is_empty() {
         text.push_str(", ");
     }
@@ -148,11 +157,13 @@ pub fn relate(text: &mut String, before: &Option<Glance>, after: &Option<Glance>
         }
         return;
     };
-    if (before.st_dev, before.st_ino) != (after.st_dev, after.st_ino) {
+    let is_dir = FileType::from_raw_mode(after.st_mode).is_dir();
+    let is_other = (before.st_dev, before.st_ino) != (after.st_dev, after.st_ino);
+    if is_other && (trust.numbers || !is_dir) {
         let _ = write!(text, "other {}", describe(after));
         return;
     }
-    if on_tmpfs && FileType::from_raw_mode(after.st_mode).is_dir() {
+    if is_dir && !trust.times {
         text.push_str(&describe(after));
         return;
     }

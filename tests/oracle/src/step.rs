@@ -11,7 +11,9 @@ use serde::Deserialize;
 use serde::Serialize;
 
 pub use self::words::open_flags;
+pub use self::words::Advice;
 pub use self::words::Alloc;
+pub use self::words::Ask;
 pub use self::words::Attr;
 pub use self::words::From;
 pub use self::words::How;
@@ -19,6 +21,7 @@ pub use self::words::Last;
 pub use self::words::Map;
 pub use self::words::Node;
 pub use self::words::Open;
+pub use self::words::Queue;
 pub use self::words::Rwf;
 pub use self::words::Set;
 pub use self::words::Time;
@@ -166,6 +169,39 @@ pub enum Step {
         slot: Slot,
         at: u64,
         len: usize,
+        #[serde(default, skip_serializing_if = "is_default")]
+        rwf: Rwf,
+    },
+    /// Writes from several buffers of these lengths at once.
+    WriteParts {
+        slot: Slot,
+        at: u64,
+        lens: Vec<usize>,
+        fill: u8,
+    },
+    /// Reads into several buffers at once.
+    ReadParts {
+        slot: Slot,
+        at: u64,
+        lens: Vec<usize>,
+    },
+    /// Asks for something by a queue, and waits for it.
+    Queued {
+        slot: Slot,
+        by: Queue,
+        ask: Ask,
+        at: u64,
+        len: usize,
+        rwf: Rwf,
+    },
+    /// Moves data from one file into a pipe, and from there into another; where there is no place
+    /// it is at the descriptor's position.
+    Splice {
+        slot: Slot,
+        at: Option<u64>,
+        to: Slot,
+        to_at: Option<u64>,
+        len: usize,
     },
     Seek {
         slot: Slot,
@@ -239,6 +275,9 @@ pub enum Step {
         len: usize,
         fill: u8,
     },
+    MapSync {
+        map: usize,
+    },
     FStat {
         slot: Slot,
     },
@@ -280,9 +319,45 @@ pub enum Step {
         slot: Slot,
         attr: Attr,
     },
+    /// By the call that has fields instead of one number.
+    GetFields {
+        slot: Slot,
+    },
+    SetFields {
+        slot: Slot,
+        attr: Attr,
+        project: u32,
+    },
+    /// The same, by path.
+    GetFieldsAt {
+        path: String,
+        last: Last,
+    },
+    SetFieldsAt {
+        path: String,
+        attr: Attr,
+        project: u32,
+        last: Last,
+    },
+    /// What only statx(2) tells.
+    Statx {
+        path: String,
+        last: Last,
+    },
     SetFl {
         slot: Slot,
         flags: Vec<Open>,
+    },
+    SyncRange {
+        slot: Slot,
+        at: u64,
+        len: u64,
+    },
+    Advise {
+        slot: Slot,
+        at: u64,
+        len: u64,
+        advice: Advice,
     },
     FSync {
         slot: Slot,
@@ -299,6 +374,19 @@ pub enum Step {
     // The mount.
     /// Closes everything, unmounts, and mounts again with the same type.
     Remount,
+    /// Makes the mount read-only, with what is open on it.
+    MakeReadOnly,
+    MakeWritable,
+    /// Asks to freeze the overlay, then freezes upper's filesystem, if that can be, and thaws it. Whoever
+    /// went on writing would keep that from happening.
+    ///
+    /// No step is taken meanwhile, since what it waits for, and whether times of access are noted, would
+    /// depend on when it ends.
+    Freeze,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Step {
@@ -324,6 +412,9 @@ impl Step {
             | Step::SetXattr { path, .. }
             | Step::RemoveXattr { path, .. }
             | Step::ListXattr { path, .. }
+            | Step::GetFieldsAt { path, .. }
+            | Step::SetFieldsAt { path, .. }
+            | Step::Statx { path, .. }
             | Step::Open { path, .. } => vec![path],
             Step::Link { from, to, .. } | Step::Rename { from, to, .. } => vec![from, to],
             Step::LinkSlot { to, .. } => vec![to],
@@ -339,6 +430,9 @@ impl Step {
             | Step::WriteAt { slot, .. }
             | Step::Read { slot, .. }
             | Step::ReadAt { slot, .. }
+            | Step::WriteParts { slot, .. }
+            | Step::ReadParts { slot, .. }
+            | Step::Queued { slot, .. }
             | Step::Seek { slot, .. }
             | Step::FTruncate { slot, .. }
             | Step::Allocate { slot, .. }
@@ -355,13 +449,18 @@ impl Step {
             | Step::FListXattr { slot }
             | Step::GetAttr { slot }
             | Step::SetAttr { slot, .. }
+            | Step::GetFields { slot }
+            | Step::SetFields { slot, .. }
             | Step::SetFl { slot, .. }
+            | Step::SyncRange { slot, .. }
+            | Step::Advise { slot, .. }
             | Step::FSync { slot }
             | Step::FDataSync { slot }
             | Step::SyncFs { slot }
             | Step::FList { slot } => vec![*slot],
             Step::CopyRange { slot, to, .. }
             | Step::SendFile { slot, to, .. }
+            | Step::Splice { slot, to, .. }
             | Step::Clone { slot, to }
             | Step::CloneRange { slot, to, .. }
             | Step::Dedupe { slot, to, .. }
@@ -384,19 +483,33 @@ impl Step {
                 | Step::Close { .. }
                 | Step::Read { .. }
                 | Step::ReadAt { .. }
+                | Step::ReadParts { .. }
+                | Step::Queued {
+                    ask: Ask::Read | Ask::Sync | Ask::DataSync,
+                    ..
+                }
                 | Step::Seek { .. }
                 | Step::MapRead { .. }
                 | Step::MapKeep { .. }
                 | Step::MapPeek { .. }
+                | Step::MapSync { .. }
                 | Step::FStat { .. }
                 | Step::FGetXattr { .. }
                 | Step::FListXattr { .. }
                 | Step::GetAttr { .. }
+                | Step::GetFields { .. }
+                | Step::GetFieldsAt { .. }
+                | Step::Statx { .. }
+                | Step::SyncRange { .. }
+                | Step::Advise { .. }
                 | Step::FSync { .. }
                 | Step::FDataSync { .. }
                 | Step::SyncFs { .. }
                 | Step::FList { .. }
                 | Step::Remount
+                | Step::MakeReadOnly
+                | Step::MakeWritable
+                | Step::Freeze
         )
     }
 }

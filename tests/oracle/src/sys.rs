@@ -4,6 +4,10 @@
 
 #![expect(unsafe_code, reason = "the calls have no safe interface")]
 
+pub mod control;
+pub mod mapped;
+pub mod queue;
+
 use std::ffi::c_void;
 use std::os::fd::AsFd;
 use std::os::fd::AsRawFd;
@@ -21,12 +25,15 @@ fn check(result: isize) -> SysResult<usize> {
     })
 }
 
-/// A mapping of a file. It is read and written by the kernel on our behalf, so that a page that
-/// cannot be had is an error and no signal.
+/// A mapping of a file. The kernel reads and writes it on our behalf, from and to a pipe, so that a
+/// page that cannot be had is an error and no signal.
 pub struct Mapping {
     address: *mut c_void,
     length: usize,
 }
+
+/// How much a pipe holds.
+const PIPE: usize = 1 << 16;
 
 impl Mapping {
     pub fn new(
@@ -42,34 +49,40 @@ impl Mapping {
         Ok(Mapping { address, length })
     }
 
-    fn range(&self, at: usize, length: usize) -> SysResult<libc::iovec> {
-        if at.checked_add(length).is_none_or(|end| end > self.length) {
+    fn range(&self, at: usize, length: usize) -> SysResult<*mut c_void> {
+        let is_inside = at.checked_add(length).is_some_and(|end| end <= self.length);
+        if !is_inside || length > PIPE {
             return Err(Errno::INVAL);
         }
-        Ok(libc::iovec {
-            iov_base: self.address.wrapping_byte_add(at),
-            iov_len: length,
-        })
+        Ok(self.address.wrapping_byte_add(at))
     }
 
     pub fn read(&self, at: usize, buffer: &mut [u8]) -> SysResult<usize> {
         let there = self.range(at, buffer.len())?;
-        let here = libc::iovec {
-            iov_base: buffer.as_mut_ptr().cast(),
-            iov_len: buffer.len(),
-        };
-        // SAFETY: the kernel writes to `buffer` alone, which is borrowed for writing.
-        check(unsafe { libc::process_vm_readv(libc::getpid(), &here, 1, &there, 1, 0) })
+        let (output, input) = rustix::pipe::pipe()?;
+        // SAFETY: the kernel reads from the mapping alone.
+        let taken = unsafe { libc::write(input.as_raw_fd(), there, buffer.len()) };
+        let taken = check(taken)?;
+        rustix::io::read(output, buffer.get_mut(..taken).ok_or(Errno::IO)?)
     }
 
     pub fn write(&self, at: usize, data: &[u8]) -> SysResult<usize> {
         let there = self.range(at, data.len())?;
-        let here = libc::iovec {
-            iov_base: data.as_ptr().cast_mut().cast(),
-            iov_len: data.len(),
-        };
+        let (output, input) = rustix::pipe::pipe()?;
+        if data.is_empty() {
+            return Ok(0);
+        }
+        let given = rustix::io::write(input, data)?;
         // SAFETY: the kernel writes to the mapping alone, to which nobody has a reference.
-        check(unsafe { libc::process_vm_writev(libc::getpid(), &here, 1, &there, 1, 0) })
+        check(unsafe { libc::read(output.as_raw_fd(), there, given) })
+    }
+}
+
+impl Mapping {
+    /// Writes what was changed to the file, and waits.
+    pub fn sync(&self) -> SysResult<()> {
+        // SAFETY: the range was mapped by `new`.
+        unsafe { rustix::mm::msync(self.address, self.length, rustix::mm::MsyncFlags::SYNC) }
     }
 }
 

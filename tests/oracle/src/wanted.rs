@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use crate::data;
 use crate::exec::Outcome;
 use crate::scan::Deviation;
+use crate::script::Backing;
 use crate::script::Kind;
 use crate::script::Script;
 use crate::script::Setup;
@@ -24,11 +25,28 @@ pub enum Place {
     Crossed,
 }
 
+/// Says why the two sides may part, so that nothing that comes after it can be compared.
+pub fn parting(script: &Script, step: &Step, a: &Outcome, b: &Outcome) -> Option<&'static str> {
+    // Row D5. Overlayfs puts a new directory in the place of one whose names are all hidden.
+    let empties = matches!(step, Step::Rmdir { .. } | Step::Rename { .. });
+    let is_full = a.result == Err(Errno::NOSPC) && b.result.is_ok();
+    if empties && is_full && script.setup.upper_on == Backing::Small {
+        return Some("it takes no room to remove a directory");
+    }
+    None
+}
+
 /// Says why a difference in what came of a step is wanted, if it is.
 pub fn step(script: &Script, step: &Step, a: &Outcome, b: &Outcome) -> Option<&'static str> {
     // Rows F5 and Q7. Overlayfs goes on mapping the file that was opened, whatever became of it.
-    let maps = matches!(step, Step::MapRead { .. } | Step::MapPeek { .. });
-    if maps && a.seen == b.seen && a.result != b.result {
+    let maps = match step {
+        Step::MapRead { .. } => !matches!(&b.result, Ok(mapped) if mapped.ends_with(data::UNLIKE)),
+        Step::MapPeek { .. } => true,
+        // There may be no page to write to in the one that is mapped.
+        Step::MapPoke { .. } => [&a.result, &b.result].contains(&&Err(Errno::FAULT)),
+        _ => false,
+    };
+    if maps && a.seen == b.seen {
         return Some("a mapping made after copy-up shows the file as it is now");
     }
     // Row C4. Overlayfs fills the holes that come after data in the same mebibyte.

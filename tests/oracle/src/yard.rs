@@ -3,10 +3,14 @@
 //! The filesystems that layers are put on, and the places on them that one process uses.
 
 use std::cell::Cell;
+use std::cell::OnceCell;
 use std::fs;
+use std::fs::File;
 use std::path::Path;
 
 use anyhow::Context;
+use rustix::fs::flock;
+use rustix::fs::FlockOperation;
 use rustix::mount::mount;
 use rustix::mount::mount_change;
 use rustix::mount::mount_remount;
@@ -17,6 +21,11 @@ use rustix::mount::UnmountFlags;
 
 use crate::build;
 use crate::script::Backing;
+use crate::script::Script;
+use crate::step::Step;
+use crate::sys::mapped::attach;
+use crate::sys::mapped::IdMap;
+use crate::sys::queue::Queues;
 
 /// Each process mounts a filesystem here for itself alone.
 const BASE: &str = "/run/rovl-oracle";
@@ -28,8 +37,17 @@ pub struct Yard {
     /// Names this process on disks that others use as well.
     tag: String,
     disks: Vec<Backing>,
-    fresh: Cell<Vec<Backing>>,
+    /// Filesystems that were made for the present script, and mounts of their parts.
+    fresh: Cell<Vec<String>>,
+    /// Locks of the disks that the present script uses.
+    locks: Cell<Vec<File>>,
+    id_map: OnceCell<IdMap>,
+    /// Made once, since to take one down takes time.
+    pub queues: Queues,
 }
+
+/// How much a small filesystem holds. Something is in it before the script begins.
+const SMALL: &std::ffi::CStr = c"mode=755,size=80k,nr_inodes=22";
 
 /// Whether layers can be put on this filesystem here.
 pub fn is_there(backing: Backing) -> bool {
@@ -89,41 +107,107 @@ impl Yard {
             tag: std::process::id().to_string(),
             disks,
             fresh: Cell::new(Vec::new()),
+            locks: Cell::new(Vec::new()),
+            id_map: OnceCell::new(),
+            queues: Queues::default(),
         })
     }
 
-    /// Makes a filesystem ready for the layers of one script.
-    pub fn prepare(&self, backings: &[Backing]) -> anyhow::Result<()> {
+    /// Makes the filesystems ready for the layers of one script.
+    pub fn prepare(&self, script: &Script) -> anyhow::Result<()> {
+        let freezes = script.has_step(|step| *step == Step::Freeze);
+        let mut backings = script.setup.backings();
+        // Always in the same order, since others wait for locks as well.
+        backings.sort_by_key(|backing| backing.name());
         for backing in backings {
             if backing.is_fresh() {
-                mount(
-                    "oracle",
-                    top(*backing),
-                    "tmpfs",
-                    MountFlags::empty(),
-                    c"mode=755",
-                )?;
-                let mut fresh = self.fresh.take();
-                fresh.push(*backing);
-                self.fresh.set(fresh);
+                self.mount_fresh(&top(backing), c"mode=755")?;
             } else {
                 anyhow::ensure!(
-                    self.disks.contains(backing),
+                    self.disks.contains(&backing),
                     "there is no disk for {backing:?}"
                 );
+                // On a frozen filesystem no times of access are noted, whoever it is that reads.
+                let is_alone = freezes && script.setup.upper_on == backing;
+                self.lock(backing, is_alone)?;
+            }
+            if backing == Backing::Small {
+                for side in SIDES {
+                    self.mount_fresh(&self.home(backing, side)?, SMALL)?;
+                }
             }
         }
         Ok(())
     }
 
+    fn mount_fresh(&self, path: &str, options: &std::ffi::CStr) -> anyhow::Result<()> {
+        mount("oracle", path, "tmpfs", MountFlags::empty(), options)?;
+        self.remember(path);
+        Ok(())
+    }
+
+    fn remember(&self, mount: &str) {
+        let mut fresh = self.fresh.take();
+        fresh.push(mount.to_owned());
+        self.fresh.set(fresh);
+    }
+
+    fn lock(&self, disk: Backing, is_alone: bool) -> anyhow::Result<()> {
+        let file = File::open(device(disk))?;
+        let how = if is_alone {
+            FlockOperation::LockExclusive
+        } else {
+            FlockOperation::LockShared
+        };
+        flock(&file, how)?;
+        let mut locks = self.locks.take();
+        locks.push(file);
+        self.locks.set(locks);
+        Ok(())
+    }
+
     /// Takes away all layers of the script.
-    pub fn clear(&self, backings: &[Backing]) -> anyhow::Result<()> {
-        for backing in self.fresh.take() {
-            unmount(top(backing), UnmountFlags::DETACH)?;
+    pub fn clear(&self, script: &Script) -> anyhow::Result<()> {
+        for mount in self.fresh.take().iter().rev() {
+            unmount(mount.as_str(), UnmountFlags::DETACH)?;
         }
-        for backing in backings.iter().filter(|backing| !backing.is_fresh()) {
-            build::remove_tree(&self.own(*backing)).context("remove the layers")?;
+        for backing in script.setup.backings() {
+            if backing.is_disk() {
+                build::remove_tree(&self.own(backing)).context("remove the layers")?;
+            }
         }
+        self.locks.take();
+        Ok(())
+    }
+
+    fn id_map(&self) -> anyhow::Result<&IdMap> {
+        if self.id_map.get().is_none() {
+            let id_map = IdMap::new().context("make a map of users")?;
+            let _ = self.id_map.set(id_map);
+        }
+        self.id_map.get().context("there is no map of users")
+    }
+
+    /// Where the home of a side can be seen with its owners mapped.
+    pub fn mapped(&self, backing: Backing, side: &str) -> anyhow::Result<String> {
+        let path = format!("{BASE}/mapped-{}-{side}", backing.name());
+        let known = self.fresh.take();
+        let is_there = known.contains(&path);
+        self.fresh.set(known);
+        if !is_there {
+            fs::create_dir_all(&path)?;
+            let copy = self.id_map()?.copy_of(&self.home(backing, side)?)?;
+            attach(&copy, &path)?;
+            self.remember(&path);
+        }
+        Ok(path)
+    }
+
+    /// Lets the mount that is there show its owners mapped.
+    pub fn map(&self, point: &str) -> anyhow::Result<()> {
+        let copy = self.id_map()?.copy_of(point)?;
+        unmount(point, UnmountFlags::NOFOLLOW)?;
+        attach(&copy, point)?;
         Ok(())
     }
 

@@ -21,7 +21,7 @@ use crate::step::Step;
 use crate::sys::SysResult;
 use crate::text::Bytes;
 
-impl Session {
+impl Session<'_> {
     /// Steps on attributes by path.
     pub(super) fn step_xattrs(&self, step: &Step) -> Option<SysResult<String>> {
         use crate::step::Last::Follow;
@@ -105,7 +105,7 @@ impl Session {
                 rustix::fs::ioctl_getflags(fd).map(|flags| format!("{:x}", flags.bits()))
             }
             Step::SetAttr { attr, .. } => set_attr(fd, *attr, self.lasting).map(nothing),
-            Step::SetFl { flags, .. } => set_fl(fd, flags).map(nothing),
+            Step::SetFl { flags, .. } => set_fl(fd, flags),
             Step::FSync { .. } => rustix::fs::fsync(fd).map(nothing),
             Step::FDataSync { .. } => rustix::fs::fdatasync(fd).map(nothing),
             Step::SyncFs { .. } => rustix::fs::syncfs(fd).map(nothing),
@@ -129,9 +129,11 @@ fn set_attr(fd: &OwnedFd, attr: Attr, lasting: IFlags) -> SysResult<()> {
     rustix::fs::ioctl_setflags(fd, (present - ours) | flag | lasting)
 }
 
-fn set_fl(fd: &OwnedFd, flags: &[Open]) -> SysResult<()> {
+/// Sets flags of an open file, and returns all that it has then.
+fn set_fl(fd: &OwnedFd, flags: &[Open]) -> SysResult<String> {
     let wanted = OFlags::APPEND | OFlags::NONBLOCK | OFlags::DIRECT | OFlags::NOATIME;
-    rustix::fs::fcntl_setfl(fd, open_flags(flags) & wanted)
+    rustix::fs::fcntl_setfl(fd, open_flags(flags) & wanted)?;
+    rustix::fs::fcntl_getfl(fd).map(|flags| format!("{:x}", flags.bits()))
 }
 
 fn value_text(buffer: &[u8], length: usize) -> String {

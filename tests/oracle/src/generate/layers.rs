@@ -7,6 +7,7 @@ use super::FILES;
 use super::NODE;
 use super::TARGETS;
 use crate::random::Random;
+use crate::script::Backing;
 use crate::script::Kind;
 use crate::script::Layer;
 use crate::script::Object;
@@ -30,7 +31,7 @@ pub fn objects(random: &mut Random, setup: &Setup) -> Vec<(Layer, Object)> {
         };
         let count = match layer {
             // Most uppers begin empty, the others as an earlier run has left them.
-            Layer::Upper if random.chance(60) => 0,
+            Layer::Upper if random.chance(60) || setup.upper_on == Backing::Small => 0,
             Layer::Upper => 1 + random.below(8),
             Layer::Lower(_) => 2 + random.below(12),
         };
@@ -68,7 +69,12 @@ fn add(random: &mut Random, setup: &Setup, made: &mut Vec<Object>, path: &str, i
     if kind_of(made, path).is_some() {
         return;
     }
-    let kind = kind(random, made, path);
+    let mut kind = kind(random, made, path);
+    // How much of a file with holes is copied is not the same on both sides, which counts where there is
+    // little room.
+    if matches!(kind, Kind::Sparse { .. }) && setup.upper_on == Backing::Small {
+        kind = file(random);
+    }
     let mut object = object(random, setup, path, kind, is_last);
     // The other form of a whiteout, which counts only in a directory that says so.
     if matches!(object.kind, Kind::File { size: 0, .. }) && random.chance(10) {

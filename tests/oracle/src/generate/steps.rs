@@ -3,8 +3,10 @@
 //! Steps. They name what is likely to be there, for else most of them would only fail.
 
 mod data;
+mod fields;
 mod open;
 mod paths;
+mod queued;
 
 use super::tree::Tree;
 use super::tree::What;
@@ -28,7 +30,19 @@ struct Generator {
     private: &'static str,
     tree: Tree,
     slots: [Option<Opened>; SLOTS],
+    /// Whether there is such a mapping.
+    maps: [bool; MAPS],
     root_only: bool,
+    mount: Mount,
+}
+
+/// What becomes of the mount next.
+enum Mount {
+    Writable,
+    /// It is to be read-only as soon as nothing is open for writing.
+    Closing,
+    /// It is made writable after so many steps.
+    ReadOnly(usize),
 }
 
 /// What was opened in a slot.
@@ -52,7 +66,9 @@ pub fn steps(
         private: setup.private_prefix(),
         tree: Tree::new(setup, objects),
         slots: Default::default(),
+        maps: Default::default(),
         root_only,
+        mount: Mount::Writable,
     };
     (0..count).map(|_| generator.one()).collect()
 }
@@ -94,13 +110,17 @@ const WEIGHTS: &[(usize, Make)] = &[
     (6, Generator::close),
     (24, Generator::write),
     (16, Generator::write_at),
+    (5, Generator::write_parts),
     (10, Generator::read),
     (8, Generator::read_at),
+    (3, Generator::read_parts),
+    (16, Generator::queued),
     (8, Generator::seek),
     (8, Generator::ftruncate),
     (10, Generator::allocate),
     (8, Generator::copy_range),
     (4, Generator::send_file),
+    (6, Generator::splice),
     (4, Generator::clone),
     (3, Generator::clone_range),
     (2, Generator::dedupe),
@@ -109,6 +129,7 @@ const WEIGHTS: &[(usize, Make)] = &[
     (5, Generator::map_keep),
     (5, Generator::map_peek),
     (5, Generator::map_poke),
+    (2, Generator::map_sync),
     (12, Generator::fstat),
     (5, Generator::fchmod),
     (4, Generator::fchown),
@@ -119,28 +140,76 @@ const WEIGHTS: &[(usize, Make)] = &[
     (3, Generator::flist_xattr),
     (4, Generator::get_attr),
     (8, Generator::set_attr),
+    (3, Generator::get_fields),
+    (3, Generator::set_fields),
+    (3, Generator::get_fields_at),
+    (4, Generator::set_fields_at),
+    (4, Generator::statx),
     (4, Generator::set_fl),
     (4, Generator::fsync),
     (2, Generator::fdatasync),
     (1, Generator::syncfs),
+    (2, Generator::sync_range),
+    (2, Generator::advise),
     (8, Generator::flist),
     (5, |_| Step::Remount),
+    (5, Generator::change_mount),
+    (2, |_| Step::Freeze),
 ];
 
 impl Generator {
     fn one(&mut self) -> (User, Step) {
-        let index = self
-            .random
-            .weighted(WEIGHTS.iter().map(|(weight, _)| *weight));
-        let step = WEIGHTS[index].1(self);
-        self.learn(&step);
+        let step = match self.mount {
+            Mount::Writable => self.any(),
+            Mount::Closing => self.close_or_make_read_only(),
+            Mount::ReadOnly(0) => Step::MakeWritable,
+            Mount::ReadOnly(left) => {
+                self.mount = Mount::ReadOnly(left - 1);
+                self.any()
+            }
+        };
+        // What is not possible now makes nothing.
+        let learns = match self.mount {
+            Mount::ReadOnly(_) => matches!(
+                step,
+                Step::Open { .. } | Step::MakeReadOnly | Step::MakeWritable | Step::Remount
+            ),
+            _ => true,
+        };
+        if learns {
+            self.learn(&step);
+        }
+        let of_mount = matches!(step, Step::MakeReadOnly | Step::MakeWritable | Step::Freeze);
         let user = match self.random.below(10) {
             _ if self.root_only => User::Root,
+            1..=9 if of_mount => User::Root,
             0..=4 => User::Root,
             5..=7 => User::Alice,
             _ => User::Bob,
         };
         (user, step)
+    }
+
+    fn any(&mut self) -> Step {
+        let weights = WEIGHTS.iter().map(|(weight, _)| *weight);
+        let step = WEIGHTS[self.random.weighted(weights)].1(self);
+        // What a step works on is made first, for the most part.
+        let step = match step {
+            Step::MapPeek { map, .. } | Step::MapPoke { map, .. } | Step::MapSync { map }
+                if !self.maps[map] && self.random.chance(85) =>
+            {
+                self.map_keep_as(map)
+            }
+            step => step,
+        };
+        let empty = step
+            .slots()
+            .into_iter()
+            .find(|slot| self.slots[*slot].is_none());
+        match empty {
+            Some(slot) if self.random.chance(85) => self.open_for(slot, &step),
+            _ => step,
+        }
     }
 
     /// Takes note of what the step makes, as if it were sure to succeed.
@@ -178,7 +247,26 @@ impl Generator {
             Step::Open {
                 slot, path, flags, ..
             } => self.learn_open(*slot, path, flags),
-            Step::Remount => self.slots = Default::default(),
+            Step::Reopen { slot, to, flags } => {
+                let can_write = flags.contains(&Open::Write) || flags.contains(&Open::ReadWrite);
+                if let Some(opened) = &self.slots[*slot] {
+                    let (path, is_dir) = (opened.path.clone(), opened.is_dir);
+                    self.slots[*to] = Some(Opened {
+                        path,
+                        is_dir,
+                        can_write,
+                    });
+                }
+            }
+            Step::Close { slot } => self.slots[*slot] = None,
+            Step::MapKeep { slot, map, .. } => self.maps[*map] |= self.slots[*slot].is_some(),
+            Step::Remount => {
+                self.slots = Default::default();
+                self.maps = Default::default();
+                self.mount = Mount::Writable;
+            }
+            Step::MakeReadOnly => self.mount = Mount::ReadOnly(1 + self.random.below(5)),
+            Step::MakeWritable => self.mount = Mount::Writable,
             _ => {}
         }
     }
@@ -338,7 +426,46 @@ impl Generator {
     }
 
     fn id(&mut self) -> Option<u32> {
-        *self.random.pick(&[None, Some(0), Some(1000), Some(1001)])
+        // Nobody is the last one, which not all mounts can show.
+        let ids = [
+            None,
+            Some(0),
+            Some(0),
+            Some(1000),
+            Some(1000),
+            Some(1001),
+            Some(5000),
+        ];
+        *self.random.pick(&ids)
+    }
+
+    fn rwf(&mut self) -> Rwf {
+        // Overlays do not take the last four, so that these never depend on what is in the page cache.
+        let rwfs = [
+            Rwf::Append,
+            Rwf::NoAppend,
+            Rwf::Sync,
+            Rwf::DSync,
+            Rwf::HighPriority,
+            Rwf::NoWait,
+            Rwf::Atomic,
+            Rwf::DontCache,
+            Rwf::NoSignal,
+        ];
+        if self.random.chance(40) {
+            return Rwf::None;
+        }
+        *self.random.pick(&rwfs)
+    }
+
+    /// How long several buffers are.
+    fn lens(&mut self) -> Vec<usize> {
+        (0..1 + self.random.below(4)).map(|_| self.len()).collect()
+    }
+
+    /// A place, or the position of a descriptor.
+    fn place(&mut self) -> Option<u64> {
+        self.random.chance(60).then(|| self.at())
     }
 
     fn time(&mut self) -> Time {

@@ -119,19 +119,28 @@ pub enum Node {
     Block(u32, u32),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// Flags of preadv2(2) and pwritev2(2), each by its name in C.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Rwf {
+    #[default]
     None,
     Append,
     NoAppend,
     Sync,
     DSync,
     NoWait,
+    HighPriority,
+    Atomic,
+    DontCache,
+    NoSignal,
 }
 
 impl Rwf {
     pub fn flags(self) -> ReadWriteFlags {
         const NOAPPEND: u32 = 0x20;
+        const ATOMIC: u32 = 0x40;
+        const DONTCACHE: u32 = 0x80;
+        const NOSIGNAL: u32 = 0x100;
         match self {
             Rwf::None => ReadWriteFlags::empty(),
             Rwf::Append => ReadWriteFlags::APPEND,
@@ -139,6 +148,10 @@ impl Rwf {
             Rwf::Sync => ReadWriteFlags::SYNC,
             Rwf::DSync => ReadWriteFlags::DSYNC,
             Rwf::NoWait => ReadWriteFlags::NOWAIT,
+            Rwf::HighPriority => ReadWriteFlags::HIPRI,
+            Rwf::Atomic => ReadWriteFlags::from_bits_retain(ATOMIC),
+            Rwf::DontCache => ReadWriteFlags::from_bits_retain(DONTCACHE),
+            Rwf::NoSignal => ReadWriteFlags::from_bits_retain(NOSIGNAL),
         }
     }
 }
@@ -153,10 +166,12 @@ pub enum Alloc {
     Collapse,
     Insert,
     Unshare,
+    WriteZeroes,
 }
 
 impl Alloc {
     pub fn flags(self) -> FallocateFlags {
+        const WRITE_ZEROES: u32 = 0x80;
         match self {
             Alloc::Plain => FallocateFlags::empty(),
             Alloc::Keep => FallocateFlags::KEEP_SIZE,
@@ -166,6 +181,7 @@ impl Alloc {
             Alloc::Collapse => FallocateFlags::COLLAPSE_RANGE,
             Alloc::Insert => FallocateFlags::INSERT_RANGE,
             Alloc::Unshare => FallocateFlags::UNSHARE_RANGE,
+            Alloc::WriteZeroes => FallocateFlags::from_bits_retain(WRITE_ZEROES),
         }
     }
 }
@@ -223,4 +239,40 @@ pub enum Map {
     Write,
     /// A copy of its own.
     Private,
+}
+
+/// What hands a request to the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Queue {
+    Aio,
+    Uring,
+}
+
+/// A request to a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ask {
+    Read,
+    /// Writes bytes that the number chooses.
+    Write(u8),
+    Sync,
+    DataSync,
+    Allocate(Alloc),
+}
+
+/// What a program says of how it will use a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Advice {
+    Random,
+    WillNeed,
+    DontNeed,
+}
+
+impl Advice {
+    pub fn raw(self) -> rustix::fs::Advice {
+        match self {
+            Advice::Random => rustix::fs::Advice::Random,
+            Advice::WillNeed => rustix::fs::Advice::WillNeed,
+            Advice::DontNeed => rustix::fs::Advice::DontNeed,
+        }
+    }
 }

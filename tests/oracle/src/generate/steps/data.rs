@@ -55,6 +55,21 @@ impl Generator {
         }
     }
 
+    /// Opens what the step needs in the slot.
+    pub(super) fn open_for(&mut self, slot: Slot, step: &Step) -> Step {
+        let (path, flags) = match step {
+            Step::FList { .. } => (self.dir(), vec![Open::Directory]),
+            _ if self.random.chance(20) => (self.file(), vec![]),
+            _ => (self.file(), vec![Open::ReadWrite, Open::Create]),
+        };
+        Step::Open {
+            slot,
+            path,
+            flags,
+            mode: self.mode(),
+        }
+    }
+
     pub(super) fn open_tmpfile(&mut self) -> Step {
         let slot = self.random.below(SLOTS);
         let mut flags = vec![Open::ReadWrite, Open::Tmpfile];
@@ -95,15 +110,7 @@ impl Generator {
     }
 
     pub(super) fn write_at(&mut self) -> Step {
-        let rwfs = [
-            Rwf::None,
-            Rwf::None,
-            Rwf::Append,
-            Rwf::NoAppend,
-            Rwf::Sync,
-            Rwf::DSync,
-        ];
-        let rwf = *self.random.pick(&rwfs);
+        let rwf = self.rwf();
         let slot = self.written_slot();
         Step::WriteAt {
             slot,
@@ -126,6 +133,7 @@ impl Generator {
             slot: self.file_slot(),
             at: self.at(),
             len: self.len(),
+            rwf: self.rwf(),
         }
     }
 
@@ -158,6 +166,22 @@ impl Generator {
     }
 
     pub(super) fn allocate(&mut self) -> Step {
+        // Some ways want whole blocks.
+        let (at, len) = if self.random.chance(50) {
+            let blocks = 1 + self.random.below(3) as u64;
+            (4096 * self.random.below(3) as u64, 4096 * blocks)
+        } else {
+            (self.at(), self.len() as u64)
+        };
+        Step::Allocate {
+            slot: self.written_slot(),
+            how: self.alloc(),
+            at,
+            len,
+        }
+    }
+
+    pub(super) fn alloc(&mut self) -> Alloc {
         let hows = [
             Alloc::Plain,
             Alloc::Keep,
@@ -167,14 +191,9 @@ impl Generator {
             Alloc::Collapse,
             Alloc::Insert,
             Alloc::Unshare,
+            Alloc::WriteZeroes,
         ];
-        let how = *self.random.pick(&hows);
-        Step::Allocate {
-            slot: self.written_slot(),
-            how,
-            at: self.at(),
-            len: self.len() as u64,
-        }
+        *self.random.pick(&hows)
     }
 
     pub(super) fn copy_range(&mut self) -> Step {
@@ -206,11 +225,12 @@ impl Generator {
     pub(super) fn clone_range(&mut self) -> Step {
         let (slot, to) = (self.file_slot(), self.written_slot());
         let len = *self.random.pick(&[0, 4096, 8192]);
+        let places = [0, 0, 4096, 8192, 100];
         Step::CloneRange {
             slot,
-            at: self.at(),
+            at: *self.random.pick(&places),
             to,
-            to_at: self.at(),
+            to_at: *self.random.pick(&places),
             len,
         }
     }

@@ -26,6 +26,10 @@ impl Generator {
 
     pub(super) fn map_keep(&mut self) -> Step {
         let map = self.random.below(MAPS);
+        self.map_keep_as(map)
+    }
+
+    pub(super) fn map_keep_as(&mut self, map: usize) -> Step {
         let how = *self.random.pick(&[Map::Read, Map::Write, Map::Private]);
         Step::MapKeep {
             slot: self.file_slot(),
@@ -110,22 +114,6 @@ impl Generator {
 
     pub(super) fn get_attr(&mut self) -> Step {
         Step::GetAttr { slot: self.slot() }
-    }
-
-    pub(super) fn set_attr(&mut self) -> Step {
-        let attrs = [
-            Attr::None,
-            Attr::None,
-            Attr::Append,
-            Attr::Immutable,
-            Attr::NoDump,
-            Attr::NoAtime,
-        ];
-        let attr = *self.random.pick(&attrs);
-        Step::SetAttr {
-            slot: self.slot(),
-            attr,
-        }
     }
 
     pub(super) fn set_fl(&mut self) -> Step {
