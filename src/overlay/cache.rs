@@ -84,6 +84,14 @@ impl Drop for Snapshot {
     }
 }
 
+/// A new listing.
+pub(super) enum Made {
+    /// It stays right as long as no name changes.
+    Lasting(Listing),
+    /// It is for one who reads it now, no longer.
+    Fleeting(Listing),
+}
+
 /// A place for the listing of one directory.
 #[pin_data]
 pub(super) struct Place {
@@ -104,13 +112,20 @@ impl Place {
     /// # Errors
     ///
     /// Those of `make`.
-    pub(super) fn get(&self, make: impl FnOnce() -> Result<Listing>) -> Result<Snapshot> {
+    pub(super) fn get(&self, make: impl FnOnce() -> Result<Made>) -> Result<Snapshot> {
         self.used.store(true, Relaxed);
         let mut kept = self.listing.lock();
         if let Some(shared) = &*kept {
             return Ok(Snapshot::new(shared));
         }
-        let shared = Arc::new(Shared::new(make()?), GFP_KERNEL_ACCOUNT)?;
+        let (listing, lasts) = match make()? {
+            Made::Lasting(listing) => (listing, true),
+            Made::Fleeting(listing) => (listing, false),
+        };
+        let shared = Arc::new(Shared::new(listing), GFP_KERNEL_ACCOUNT)?;
+        if !lasts {
+            return Ok(Snapshot::new(&shared));
+        }
         self.count(&shared);
         let snapshot = Snapshot::new(&shared);
         *kept = Some(shared);

@@ -33,7 +33,7 @@ use super::{
         Overlay,
         Writable, //
     },
-    listing,
+    listing, origin,
     stack::LowerObject,
 };
 use crate::{
@@ -128,6 +128,9 @@ fn one(
     if !plan.keeps_origin() || !instance.numbers().same_device() {
         // It has a number of its own now, or one of another layer, which is not the one that is listed.
         listing::copied_up(plan.directory, dentry, inode);
+    } else if !origin::is_told(instance, inode) {
+        // It has another number as soon as its inode is forgotten.
+        plan.directory.node().changed();
     }
     Ok(())
 }

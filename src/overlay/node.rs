@@ -42,6 +42,7 @@ use kernel::{
 use super::{
     cache::{
         ListingCache,
+        Made,
         Place,
         Snapshot, //
     },
@@ -446,7 +447,7 @@ impl Node {
     pub(super) fn listing(
         &self,
         instance: &Instance,
-        make: impl FnOnce() -> Result<Listing>,
+        make: impl FnOnce() -> Result<Made>,
     ) -> Result<Snapshot> {
         self.place(instance)?.get(make)
     }

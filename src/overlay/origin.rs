@@ -14,7 +14,10 @@ use kernel::{
 
 use super::{
     edit::Edit,
-    fs::Instance,
+    fs::{
+        Instance,
+        Overlay, //
+    },
     impure,
     layer::{
         FsId,
@@ -32,14 +35,20 @@ use crate::{
             Unusable,
             SIZE_MAX, //
         },
-        names::Xattr,
+        names::{
+            Namespace,
+            Xattr, //
+        },
         options::Uuid,
     },
     vfs::{
         cred::Capability,
         dentry::Dentry,
         handle::FileHandle,
-        inode::Inode,
+        inode::{
+            FileType,
+            Inode, //
+        },
         path::PathRef,
         AnyFs, //
     },
@@ -89,6 +98,16 @@ pub(super) fn of_file(
         return Ok(None);
     }
     Ok(Some((origin, layer)))
+}
+
+/// Whether a copy of `inode` can say what it was copied from: with `userxattr` only regular files and
+/// directories have attributes for that.
+pub(super) fn is_told(instance: &Instance, inode: &Inode<Overlay>) -> bool {
+    let has_attributes = matches!(
+        inode.file_type(),
+        FileType::Regular | FileType::Directory //
+    );
+    has_attributes || instance.namespace() == Namespace::Trusted
 }
 
 /// Finds the object in the uppermost lower layer that is on the filesystem of the handle.

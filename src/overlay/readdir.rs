@@ -22,7 +22,10 @@ use kernel::{
 };
 
 use super::{
-    cache::Snapshot,
+    cache::{
+        Made,
+        Snapshot, //
+    },
     casefold::Case,
     fs::{
         Instance,
@@ -39,7 +42,7 @@ use super::{
         Node,
         Numbers, //
     },
-    number, xattr,
+    number, origin, xattr,
 };
 use crate::{
     model::{
@@ -309,13 +312,16 @@ fn number(file: &File<Overlay>, entry: &Entry<'_>) -> Result<u64> {
 }
 
 /// Reads and merges all layers of the directory, and finds out what the layers' listings do not tell.
-fn make_listing(instance: &Instance, node: &Node, directory: &Dentry<Overlay>) -> Result<Listing> {
+fn make_listing(instance: &Instance, node: &Node, directory: &Dentry<Overlay>) -> Result<Made> {
     let mut listing = merge(instance, node)?;
     let found = resolve(instance, node, directory, &mut listing)?;
-    if found == Numbers::AsListed {
+    if found.numbers == Numbers::AsListed {
         impure::clear(instance, node);
     }
-    Ok(listing)
+    Ok(match found.lasts {
+        true => Made::Lasting(listing),
+        false => Made::Fleeting(listing),
+    })
 }
 
 /// Reads and merges all layers of the directory.
@@ -342,16 +348,34 @@ pub(super) fn merge(instance: &Instance, node: &Node) -> Result<Listing> {
     Ok(merge.finish()?)
 }
 
+/// What was found out of the numbers in a listing.
+struct Resolved {
+    /// Whether any is another one than a layer's listing has.
+    numbers: Numbers,
+    /// Whether all of them last.
+    lasts: bool,
+}
+
+/// A number to list.
+enum Number {
+    /// What the layers tell.
+    Lasting(u64),
+    /// What only the inode knows, as long as it is in use.
+    Fleeting(u64),
+}
+
 /// Finds out what the layers' listings do not tell: whether a file is a whiteout by an attribute, and the
-/// number that `stat(2)` shows for what was copied up. (C: `ovl_cache_update`, but once for all.) Returns
-/// whether there is any such number.
+/// number that `stat(2)` shows for what was copied up. (C: `ovl_cache_update`, but once for all.)
 fn resolve(
     instance: &Instance,
     node: &Node,
     directory: &Dentry<Overlay>,
     listing: &mut Listing,
-) -> Result<Numbers> {
-    let mut numbers = Numbers::AsListed;
+) -> Result<Resolved> {
+    let mut resolved = Resolved {
+        numbers: Numbers::AsListed,
+        lasts: true,
+    };
     for position in 0..listing.len() {
         let Some(entry) = listing.get(position) else {
             continue;
@@ -366,14 +390,15 @@ fn resolve(
         let number = match state {
             State::Shown => {
                 let found = resolved_number(instance, node, directory, &entry);
-                settled(found, Some(entry.ino))?
+                settled(found, Some(Number::Lasting(entry.ino)))?
             }
-            _ => Some(entry.ino),
+            _ => Some(Number::Lasting(entry.ino)),
         };
+        resolved.lasts &= !matches!(number, Some(Number::Fleeting(_)));
         match number {
-            Some(number) => {
+            Some(Number::Lasting(number) | Number::Fleeting(number)) => {
                 if number != entry.ino {
-                    numbers = Numbers::LookUp;
+                    resolved.numbers = Numbers::LookUp;
                 }
                 listing.set_ino(position, number);
             }
@@ -385,7 +410,7 @@ fn resolve(
         }
         listing.set_state(position, state);
     }
-    Ok(numbers)
+    Ok(resolved)
 }
 
 /// One bad object must not keep the others from being listed: it is listed as on its layer, and `stat(2)`
@@ -403,12 +428,12 @@ fn resolved_number(
     node: &Node,
     directory: &Dentry<Overlay>,
     entry: &Entry<'_>,
-) -> Result<Option<u64>> {
+) -> Result<Option<Number>> {
     let space = instance.numbers();
     // The directory's own number and that of its parent may change with the parent.
     let is_dots = matches!(entry.name, b"." | b"..");
     if is_dots || !space.same_device() {
-        return Ok(Some(entry.ino));
+        return Ok(Some(Number::Lasting(entry.ino)));
     }
     let layer = LayerId::from_number(entry.layer);
     if layer == LayerId::Upper && has_other_number(node, entry) {
@@ -416,12 +441,22 @@ fn resolved_number(
         // copied from.
         let known = directory.cached(entry.name)?;
         return match known.as_deref().and_then(Dentry::inode) {
-            Some(inode) => number::listed(inode).map(Some),
-            None => lookup::listed_number(instance, node, entry.name),
+            Some(inode) => {
+                let number = number::listed(inode)?;
+                let lasts = inode.node().origin().is_none() || origin::is_told(instance, inode);
+                Ok(Some(match lasts {
+                    true => Number::Lasting(number),
+                    false => Number::Fleeting(number),
+                }))
+            }
+            None => {
+                let number = lookup::listed_number(instance, node, entry.name)?;
+                Ok(number.map(Number::Lasting))
+            }
         };
     }
     let fs = instance.layers().get(layer)?.fs();
-    Ok(Some(space.listed(entry.ino, fs)))
+    Ok(Some(Number::Lasting(space.listed(entry.ino, fs))))
 }
 
 /// Whether `stat(2)` may show the number of another object for the entry, which is from upper.
