@@ -27,13 +27,17 @@ pub enum Place {
 
 /// Says why the two sides may part, so that nothing that comes after it can be compared.
 pub fn parting(script: &Script, step: &Step, a: &Outcome, b: &Outcome) -> Option<&'static str> {
-    // Row D5. Overlayfs puts a new directory in the place of one whose names are all hidden.
-    let empties = matches!(step, Step::Rmdir { .. } | Step::Rename { .. });
     let is_full = a.result == Err(Errno::NOSPC) && b.result.is_ok();
-    if empties && is_full && script.setup.upper_on == Backing::Small {
-        return Some("it takes no room to remove a directory");
+    if !is_full || script.setup.upper_on != Backing::Small {
+        return None;
     }
-    None
+    match step {
+        // Row D5. Overlayfs puts a new directory in the place of one whose names are all hidden.
+        Step::Rmdir { .. } | Step::Rename { .. } => Some("it takes no room to remove a directory"),
+        // Row C1. Overlayfs copies what it then cuts off.
+        Step::Truncate { len: 0, .. } => Some("it takes no room to make a file empty"),
+        _ => None,
+    }
 }
 
 /// Says why a difference in what came of a step is wanted, if it is.

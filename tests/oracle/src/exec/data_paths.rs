@@ -5,6 +5,8 @@
 use std::io::IoSlice;
 use std::os::fd::OwnedFd;
 
+use rustix::fs::FileType;
+use rustix::io::Errno;
 use rustix::pipe::splice;
 use rustix::pipe::SpliceFlags;
 
@@ -86,6 +88,11 @@ impl Session<'_> {
         (at, len): (u64, usize),
         rwf: Rwf,
     ) -> SysResult<String> {
+        // A ring waits for the other end, whatever the flags of the descriptor say.
+        let kind = FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode);
+        if by == Queue::Uring && kind == FileType::Fifo {
+            return Err(Errno::AGAIN);
+        }
         let pattern;
         let mut room = data::aligned(if ask == Ask::Read { len } else { 0 });
         let request = match ask {
