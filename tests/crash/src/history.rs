@@ -47,6 +47,8 @@ pub enum State {
 struct Step {
     state: State,
     synced: Option<usize>,
+    /// Which of all files it is, if it is one, and which of that file's contents it has.
+    file: Option<(usize, usize)>,
 }
 
 /// A file that was taken from one name to another: by its step in the history of either.
@@ -58,24 +60,52 @@ struct Moved {
 #[derive(Default)]
 pub struct History {
     names: BTreeMap<String, Vec<Step>>,
+    /// Of each file that there was, what it has had in it, whichever names it had.
+    files: Vec<Vec<State>>,
     moves: Vec<Moved>,
     marks: usize,
 }
 
 impl History {
-    /// The name is, or has become, this.
+    /// The name is, or has become, this. A file is another one than any that was there before.
     pub fn push(&mut self, name: &str, state: State) {
+        let is_file = !matches!(state, State::Absent | State::Dir);
+        let file = is_file.then(|| {
+            self.files.push(vec![state]);
+            (self.files.len() - 1, 0)
+        });
+        self.push_step(name, state, file);
+    }
+
+    /// The file that has the name has become this.
+    pub fn written(&mut self, name: &str, state: State) {
+        let file = self.file(name).map(|(file, _)| {
+            self.files[file].push(state);
+            (file, self.files[file].len() - 1)
+        });
+        self.push_step(name, state, file);
+    }
+
+    fn push_step(&mut self, name: &str, state: State, file: Option<(usize, usize)>) {
         let steps = self.names.entry(name.to_owned()).or_default();
         // What the lower layers show needs no sync.
         let synced = steps.is_empty().then_some(0);
-        steps.push(Step { state, synced });
+        steps.push(Step {
+            state,
+            synced,
+            file,
+        });
+    }
+
+    fn file(&self, name: &str) -> Option<(usize, usize)> {
+        self.names.get(name)?.last()?.file
     }
 
     /// A file has gone from one name to another.
     pub fn moved(&mut self, from: &str, to: &str) {
-        let state = self.now(from);
+        let (state, file) = (self.now(from), self.file(from));
         self.push(from, State::Absent);
-        self.push(to, state);
+        self.push_step(to, state, file);
         self.moves.push(Moved {
             from: (from.to_owned(), self.names[from].len() - 1),
             to: (to.to_owned(), self.names[to].len() - 1),
@@ -106,7 +136,7 @@ impl History {
             let first = steps.iter().rposition(synced).unwrap_or(0);
             let seen = Seen::look(&top.join(name))?;
             let found: Vec<usize> = (first..steps.len())
-                .filter(|at| seen.fits(steps[*at].state))
+                .filter(|at| self.fits(&seen, &steps[*at]))
                 .collect();
             ensure!(
                 !found.is_empty(),
@@ -121,6 +151,17 @@ impl History {
             ensure!(!gone || came, "{} was lost on its way to {}", from.0, to.0);
         }
         Ok(())
+    }
+
+    /// Whether that is what the step says. A file that has gone to another name since, of which no sync
+    /// tells, is still found by this one, but what was written to it there is in it.
+    fn fits(&self, seen: &Seen, step: &Step) -> bool {
+        match step.file {
+            Some((file, content)) => self.files[file][content..]
+                .iter()
+                .any(|state| seen.fits(*state)),
+            None => seen.fits(step.state),
+        }
     }
 }
 

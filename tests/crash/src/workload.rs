@@ -109,7 +109,7 @@ impl Workload<'_> {
     fn overwrite(&mut self, name: &str, old: Content, random: &mut Random) -> Result<()> {
         let new = fresh(random, old.length);
         let mut file = File::options().write(true).open(self.path(name))?;
-        self.history.push(name, State::Overwritten { old, new });
+        self.history.written(name, State::Overwritten { old, new });
         file.write_all(&new.bytes())?;
         // One that stays without a sync would have no content that is known.
         self.sync_file(name, &file, new)
@@ -165,7 +165,7 @@ impl Workload<'_> {
 
     fn sync_file(&mut self, name: &str, file: &File, content: Content) -> Result<()> {
         file.sync_all()?;
-        self.history.push(name, State::File(content));
+        self.history.written(name, State::File(content));
         let mark = self.history.synced(|other| other == name);
         (self.mark)(mark)
     }
