@@ -62,6 +62,7 @@ use crate::{
         names::NAME_MAX,
     },
     vfs::{
+        copy,
         dentry::Dentry,
         file::{
             File,
@@ -377,6 +378,9 @@ fn resolve(
         lasts: true,
     };
     for position in 0..listing.len() {
+        if copy::is_being_killed() {
+            return Err(EINTR);
+        }
         let Some(entry) = listing.get(position) else {
             continue;
         };
