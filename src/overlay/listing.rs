@@ -36,9 +36,6 @@ use crate::{
 ///
 /// The directory is locked, and no write access is held.
 pub(super) fn added(directory: &Inode<Overlay>, name: &[u8], object: &Inode<Overlay>) {
-    if is_read_anew(directory.node()) {
-        return directory.node().changed();
-    }
     directory.node().changed_by(|listing| {
         let number = number::listed(object)?;
         insert(listing, directory, name, object, number)
@@ -49,9 +46,6 @@ pub(super) fn added(directory: &Inode<Overlay>, name: &[u8], object: &Inode<Over
 /// copied from only what upper tells, which may be less than its inode knows: of pipes and devices nothing
 /// is kept in attributes of the user.
 pub(super) fn linked(directory: &Inode<Overlay>, name: &[u8], object: &Inode<Overlay>) {
-    if is_read_anew(directory.node()) {
-        return directory.node().changed();
-    }
     directory.node().changed_by(|listing| {
         let instance = directory.superblock().data();
         let is_copied = object.node().origin().is_some();
@@ -73,6 +67,9 @@ fn insert(
     number: u64,
 ) -> Result {
     with_key(directory, name, |key| {
+        if is_read_anew(directory.node()) && listing.find(key).is_some() {
+            return Err(ESTALE);
+        }
         listing.insert(name, key, number, object.d_type())?;
         Ok(())
     })
@@ -121,7 +118,8 @@ pub(super) fn copied_up(
     });
 }
 
-/// Whether the directory may stop being impure with what has changed, which is found out by reading it.
+/// Whether the directory may stop being impure when one of its names goes, or stands for something else,
+/// which is found out by reading it. A new name leaves it as it is.
 fn is_read_anew(directory: &Node) -> bool {
     directory.numbers() == Numbers::LookUp && is_pure_upper(directory)
 }
