@@ -208,8 +208,9 @@ impl Filled<'_> {
             Place::Work(work) => {
                 let (from, object) = (plan.writable.work, &work.object);
                 let renaming = access.start_placing(from, object, upper, name);
-                // That it is no longer there says nothing about what the user asked for.
-                let renaming = renaming.map_err(|e| if e == EINVAL { EIO } else { e })?;
+                // That it is no longer there, or the directory neither, says nothing about what the user
+                // asked for.
+                let renaming = renaming.map_err(|e| if e == EEXIST { e } else { EIO })?;
                 renaming.rename()?;
                 work.state = State::Placed;
                 Ok(work.object.clone())
