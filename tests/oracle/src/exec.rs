@@ -159,7 +159,9 @@ impl<'a> Session<'a> {
             let after = self.look(step);
             let trust = stat::Trust {
                 times: setup.upper_on.is_disk(),
-                numbers: setup.has_stable_numbers(),
+                directory_numbers: setup.has_stable_numbers(),
+                // With userxattr not all copies say what they were copied from.
+                numbers: setup.has_stable_numbers() || !setup.has_option("userxattr"),
             };
             for (before, after) in before.iter().zip(&after) {
                 stat::relate(&mut seen, before, after, trust);

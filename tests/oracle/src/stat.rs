@@ -136,7 +136,10 @@ impl Glance {
 pub struct Trust {
     /// Whether a directory's times say whether it has changed.
     pub times: bool,
-    /// Whether a directory has the same number as long as it is there, and not as its inode is known.
+    /// Whether a directory has the same number as long as it is there, and not as its inode is known,
+    /// which a failed removal may end.
+    pub directory_numbers: bool,
+    /// The same of all else.
     pub numbers: bool,
 }
 
@@ -159,7 +162,12 @@ pub fn relate(text: &mut String, before: &Option<Glance>, after: &Option<Glance>
     };
     let is_dir = FileType::from_raw_mode(after.st_mode).is_dir();
     let is_other = (before.st_dev, before.st_ino) != (after.st_dev, after.st_ino);
-    if is_other && (trust.numbers || !is_dir) {
+    let is_trusted = if is_dir {
+        trust.directory_numbers
+    } else {
+        trust.numbers
+    };
+    if is_other && is_trusted {
         let _ = write!(text, "other {}", describe(after));
         return;
     }

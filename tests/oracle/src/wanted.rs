@@ -13,7 +13,9 @@ use crate::script::Backing;
 use crate::script::Kind;
 use crate::script::Script;
 use crate::script::Setup;
+use crate::step::Ask;
 use crate::step::From;
+use crate::step::Open;
 use crate::step::Step;
 
 /// Where trees are compared.
@@ -27,6 +29,21 @@ pub enum Place {
 
 /// Says why the two sides may part, so that nothing that comes after it can be compared.
 pub fn parting(script: &Script, step: &Step, a: &Outcome, b: &Outcome) -> Option<&'static str> {
+    // Row C4. Where a copy has data and where a hole is seen here: only data has to be aligned.
+    let reads = matches!(
+        step,
+        Step::Read { .. }
+            | Step::ReadAt { .. }
+            | Step::ReadParts { .. }
+            | Step::Queued { ask: Ask::Read, .. }
+            | Step::Splice { .. }
+            | Step::SendFile { .. }
+            | Step::CopyRange { .. }
+    );
+    let is_refused = a.result == Err(Errno::INVAL) && b.result.is_ok();
+    if reads && is_refused && has_holes(script) && is_direct(script) {
+        return Some("a copy has all holes of its original");
+    }
     let is_full = a.result == Err(Errno::NOSPC) && b.result.is_ok();
     if !is_full || script.setup.upper_on != Backing::Small {
         return None;
@@ -90,6 +107,17 @@ pub fn step(script: &Script, step: &Step, a: &Outcome, b: &Outcome) -> Option<&'
 fn has_holes(script: &Script) -> bool {
     let mut kinds = script.objects.iter().map(|(_, object)| &object.kind);
     kinds.any(|kind| matches!(kind, Kind::Sparse { .. }))
+}
+
+/// Whether anything is read or written past the page cache.
+fn is_direct(script: &Script) -> bool {
+    script.has_step(|step| {
+        matches!(
+            step,
+            Step::Open { flags, .. } | Step::Reopen { flags, .. } | Step::SetFl { flags, .. }
+                if flags.contains(&Open::Direct)
+        )
+    })
 }
 
 /// Rows R1 and X10. Some names of whiteouts are listed, though they cannot be found: those of device
