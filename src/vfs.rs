@@ -52,6 +52,7 @@ pub(crate) mod slot;
 pub(crate) mod superblock;
 pub(crate) mod symlink;
 pub(crate) mod tmpfile;
+pub(crate) mod try_cell;
 pub(crate) mod vtable;
 pub(crate) mod watch;
 pub(crate) mod write;

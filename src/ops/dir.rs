@@ -33,28 +33,23 @@ pub(crate) struct Ops;
 #[vtable]
 impl FileOps for Ops {
     type Fs = Overlay;
-    type Handle = Pin<KBox<OpenDir>>;
+    type Handle = KBox<OpenDir>;
 
     fn open(inode: &Inode<Overlay>, file: &File<Overlay>) -> Result<Self::Handle> {
         let _creds = inode.superblock().data().as_mounter();
         readdir::open(inode, file)
     }
 
-    fn llseek(
-        file: &File<Overlay>,
-        dir: Pin<&OpenDir>,
-        offset: i64,
-        whence: Whence,
-    ) -> Result<i64> {
-        readdir::llseek(file, &dir, offset, whence)
+    fn llseek(file: &File<Overlay>, dir: &OpenDir, offset: i64, whence: Whence) -> Result<i64> {
+        readdir::llseek(file, dir, offset, whence)
     }
 
-    fn iterate(file: &File<Overlay>, dir: Pin<&OpenDir>, emitter: &mut Emitter<'_>) -> Result {
+    fn iterate(file: &File<Overlay>, dir: &OpenDir, emitter: &mut Emitter<'_>) -> Result {
         let _creds = file.inode().superblock().data().as_mounter();
-        readdir::iterate(file, &dir, emitter)
+        readdir::iterate(file, dir, emitter)
     }
 
-    fn fsync(file: &File<Overlay>, dir: Pin<&OpenDir>, range: SyncRange) -> Result {
-        sync::directory(file, &dir, range)
+    fn fsync(file: &File<Overlay>, dir: &OpenDir, range: SyncRange) -> Result {
+        sync::directory(file, dir, range)
     }
 }

@@ -16,8 +16,6 @@ use kernel::{
             ordering::Relaxed,
             Atomic, //
         },
-        new_mutex,
-        Mutex, //
     },
 };
 
@@ -77,6 +75,7 @@ use crate::{
             Emitter, //
         },
         superblock::SuperBlock,
+        try_cell::TryCell,
         AnyFs, //
     }, //
 };
@@ -140,16 +139,14 @@ impl Buffers for Charged {
 pub(crate) type Listing = merge::Listing<Charged>;
 
 /// An open directory.
-#[pin_data]
 pub(crate) struct OpenDir {
     /// The directory of the one layer that it stood for when it was opened, unless it was merged then.
     plain: Option<ARef<LayerFile>>,
     /// Whether it is read by the merged listing.
     merged: Atomic<bool>,
-    /// What is read, from the first call that reads to the last. Nobody has to wait for the lock: the VFS
-    /// has a lock for the position.
-    #[pin]
-    reading: Mutex<Option<Reading>>,
+    /// What is read, from the first call that reads to the last. The VFS has a lock for the position; who
+    /// reads without it, beside another, goes by the listing that there is now.
+    reading: TryCell<Option<Reading>>,
 }
 
 /// A merged listing that is being read.
@@ -164,7 +161,7 @@ struct Reading {
 /// # Errors
 ///
 /// `EACCES` and what else the layer's filesystem says.
-pub(crate) fn open(inode: &Inode<Overlay>, file: &File<Overlay>) -> Result<Pin<KBox<OpenDir>>> {
+pub(crate) fn open(inode: &Inode<Overlay>, file: &File<Overlay>) -> Result<KBox<OpenDir>> {
     let instance = inode.superblock().data();
     let node = inode.node();
     let real = node.real(instance.layers()).ok_or(EIO)?;
@@ -172,12 +169,12 @@ pub(crate) fn open(inode: &Inode<Overlay>, file: &File<Overlay>) -> Result<Pin<K
     let flags = file.flags().large_file_only();
     let real = LayerFile::open_to_read(&real, flags, instance.mounter())?;
     let merged = node.dir_kind() != DirKind::Plain;
-    let init = pin_init!(OpenDir {
+    let dir = OpenDir {
         plain: (!merged).then_some(real),
         merged: Atomic::new(merged),
-        reading <- new_mutex!(None, "rovl::OpenDir::reading"),
-    });
-    KBox::pin_init(init, GFP_KERNEL)
+        reading: TryCell::new(None),
+    };
+    Ok(KBox::new(dir, GFP_KERNEL)?)
 }
 
 impl OpenDir {
@@ -267,7 +264,8 @@ pub(crate) fn llseek(
 fn emit_merged(file: &File<Overlay>, dir: &OpenDir, emitter: &mut Emitter<'_>) -> Result {
     let inode = file.inode();
     let (instance, node) = (inode.superblock().data(), inode.node());
-    let begun = dir.reading.lock().take();
+    let mut place = dir.reading.try_take();
+    let begun = place.as_mut().and_then(|place| place.take());
     let reading = match begun {
         Some(begun) if emitter.position() != 0 || begun.version == node.version() => begun,
         _ => Reading {
@@ -276,7 +274,9 @@ fn emit_merged(file: &File<Overlay>, dir: &OpenDir, emitter: &mut Emitter<'_>) -
         },
     };
     let result = emit_listing(file, &reading.listing, emitter);
-    *dir.reading.lock() = Some(reading);
+    if let Some(mut place) = place {
+        *place = Some(reading);
+    }
     result
 }
 
