@@ -15,6 +15,7 @@ mod expect;
 mod fixture;
 mod fuse;
 mod helper;
+mod image;
 mod kmod;
 mod layer;
 mod leak;
@@ -25,6 +26,7 @@ mod runner;
 mod stack;
 mod sys;
 mod tests;
+mod trace;
 mod userns;
 mod victim;
 

@@ -28,6 +28,7 @@ pub const TESTS: &[Test] = &[
     Test::new("exec_from_upper", "F1 F5 M4", from_upper).on_disks_too(),
     Test::new("exec_by_symlink_across_layers", "D7 F1", by_symlink),
     Test::new("exec_proc_exe_is_overlay_path", "F1 F5", proc_exe),
+    Test::new("exec_through_two_overlays", "F1 F5 F25 L7", through_two),
     Test::new("exec_script", "F1 F3", script),
     Test::new("exec_without_x_bit", "F15", without_x_bit),
     Test::new("exec_of_others", "F15 F1", of_others),
@@ -95,6 +96,25 @@ fn proc_exe(fx: &Fixture) -> Result {
     let path = ov.join("program");
     let shown = line(command(&path, "exe").output()?);
     check::equal("/proc/self/exe", Path::new(&shown), &*path)
+}
+
+/// The overlay on top is what is seen, whichever type the one below is of.
+fn through_two(fx: &Fixture) -> Result {
+    let layers = fx.layers(3)?;
+    install(&layers[2], "program")?;
+    for fs_type in fx.module().both_types() {
+        let options = Options::new().lowers(&layers[1..]);
+        let inner = fx.mount_type(&fs_type, &options)?;
+        let inner = Layer::create(inner.path().to_owned())?;
+        let ov = fx.lowers(&[&layers[0], &inner])?;
+        let path = ov.join("program");
+        let shown = line(command(&path, "exe").output()?);
+        check::equal(format_args!("on {fs_type}"), Path::new(&shown), &*path)?;
+        exits(&path)?;
+        fx.unmount(ov.path())?;
+        fx.unmount(inner.path())?;
+    }
+    Ok(())
 }
 
 fn script(fx: &Fixture) -> Result {

@@ -10,9 +10,11 @@ mod chmod;
 mod copy_up;
 mod copy_up_data;
 mod copy_up_fails;
+mod cost;
 mod create;
 mod create_where;
 mod exec;
+mod features;
 mod file_io;
 mod fileattr;
 mod fileattr_change;
@@ -21,6 +23,7 @@ mod idmap;
 mod link;
 mod listing;
 mod lookup;
+mod loop_device;
 mod mmap;
 mod module;
 mod mount;
@@ -136,5 +139,8 @@ pub const ALL: &[&[Test]] = &[
     xattr_change::TESTS,
     acl_change::TESTS,
     fileattr_change::TESTS,
+    features::TESTS,
+    loop_device::TESTS,
+    cost::TESTS,
     module::TESTS,
 ];
