@@ -144,7 +144,7 @@ guest() {
 }
 
 # The guests, the longest first. Every test runs under kmemleak once, on rovl.
-names=(rovl overlay leaks load oracle drop-in)
+names=(rovl overlay leaks load oracle drop-in selinux)
 run_guest() {
 	case $1 in
 	rovl) guest rovl 3000 "$stock" "${leaks[@]}" -- /bin/rovl-selftests --type rovl "${filter[@]}" ;;
@@ -155,6 +155,11 @@ run_guest() {
 	drop-in) guest drop-in 1800 "$dropin" -- /bin/rovl-selftests --type overlay --backing tmpfs "${filter[@]}" ;;
 	# The same scripts in each run, and those that once showed a difference; make oracle tries others.
 	oracle) guest oracle 1800 "$stock" "${oracle[@]}" -- /bin/rovl-oracle --count 100 --batch 25 --seed 1 ;;
+	# Labels, on both types: first what there is without a policy, which once loaded stays.
+	selinux) guest selinux 600 "$stock" --append lsm=selinux -- sh -c 'status=0
+		rovl-selftests --type overlay --type rovl --filter selinux_unready || status=1
+		rovl-selftests --type overlay --type rovl --filter selinux_label || status=1
+		exit $status' ;;
 	# Short forms of make stress, make crash and make posix, each with a plan of its own.
 	load) guest load 900 "$stock" "${loads[@]}" -- sh -c 'status=0
 		rovl-stress --type rovl --short || status=1
@@ -215,7 +220,9 @@ trap 'stop 129' HUP
 trap 'stop 130' INT
 trap 'stop 143' TERM
 
-if [[ -n ${FILTER:-} ]]; then
+if [[ ${FILTER:-} == selinux* ]]; then
+	names=(selinux)
+elif [[ -n ${FILTER:-} ]]; then
 	names=(rovl overlay drop-in)
 else
 	host_tests

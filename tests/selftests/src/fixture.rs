@@ -254,6 +254,11 @@ pub struct Mounted {
 }
 
 impl Mounted {
+    /// An overlay that the test mounted itself.
+    pub fn at(path: PathBuf) -> Self {
+        Mounted { path }
+    }
+
     pub fn path(&self) -> &Path {
         &self.path
     }

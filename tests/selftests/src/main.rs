@@ -23,6 +23,7 @@ mod raw;
 mod rawsys;
 mod registry;
 mod runner;
+mod selinux;
 mod stack;
 mod sys;
 mod tests;
@@ -164,7 +165,8 @@ fn run(args: &Args, types: &[Module]) -> anyhow::Result<Ktap> {
     for module in types {
         module.ensure_loaded()?;
     }
-    let cases = cases(args, types);
+    let mut cases = cases(args, types);
+    cases.retain(|case| !case.test.needs_selinux || selinux::is_on());
     let mut ktap = Ktap::start(cases.len());
     let mut disks = disk::Kept::default();
     for case in &cases {

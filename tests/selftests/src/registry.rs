@@ -44,6 +44,9 @@ pub struct Test {
     pub backings: &'static [Backing],
     /// Whether nothing else may have the disk mounted.
     pub needs_disk_alone: bool,
+    /// Whether the kernel must have been told to start SELinux. Elsewhere the test is left out: such a
+    /// kernel runs these tests alone.
+    pub needs_selinux: bool,
     /// Seconds after which the test counts as hung.
     pub limit: u64,
     pub run: fn(&Fixture) -> check::Result,
@@ -62,6 +65,7 @@ impl Test {
             runs: Runs::OnBoth,
             backings: &[Backing::Tmpfs],
             needs_disk_alone: false,
+            needs_selinux: false,
             limit: 60,
             run,
         }
@@ -81,6 +85,12 @@ impl Test {
     /// Sees to it that the disk is not mounted but by the test.
     pub const fn with_disk_alone(mut self) -> Self {
         self.needs_disk_alone = true;
+        self
+    }
+
+    /// Runs the test only where SELinux is on.
+    pub const fn with_selinux(mut self) -> Self {
+        self.needs_selinux = true;
         self
     }
 

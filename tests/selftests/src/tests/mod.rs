@@ -51,6 +51,7 @@ mod remove;
 mod rename;
 mod rename_dirs;
 mod revalidate;
+mod selinux;
 mod special;
 mod stale;
 mod stat;
@@ -141,6 +142,7 @@ pub const ALL: &[&[Test]] = &[
     fileattr_change::TESTS,
     features::TESTS,
     loop_device::TESTS,
+    selinux::TESTS,
     cost::TESTS,
     module::TESTS,
 ];
