@@ -127,21 +127,41 @@ pub(super) fn make(
             Ok(made) => return Ok(made.keep()),
             // It is used itself, for which there is room even if there is none for another name.
             Err(error) if shared.take(&whiteout, error) => {
-                if let Err(error) = rename(edit, &whiteout, dir, name) {
-                    edit.clean_up(edit.work(), &whiteout);
-                    return Err(error);
-                }
-                return Ok(whiteout);
+                return place(edit, whiteout, dir, name);
             }
             // The next one may be better.
             Err(_) => (),
         }
     }
-    Ok(free_name(edit, dir, name)?.make_whiteout()?.keep())
+    if *dir == *edit.work() {
+        return Ok(free_name(edit, dir, name)?.make_whiteout()?.keep());
+    }
+    // Made where it goes, it would have the group that the directory passes on.
+    let temporary = TempName::next();
+    let whiteout = free_name(edit, edit.work(), temporary.as_bytes())?
+        .make_whiteout()?
+        .keep();
+    place(edit, whiteout, dir, name)
 }
 
 /// Gives `whiteout`, which is in the work directory, the name `name` in the directory `dir`, where nothing
-/// has this name.
+/// has this name. It is gone if that fails.
+fn place(
+    edit: &Edit<'_>,
+    whiteout: ARef<Dentry<AnyFs>>,
+    dir: &Dentry<AnyFs>,
+    name: &[u8],
+) -> Result<ARef<Dentry<AnyFs>>> {
+    match rename(edit, &whiteout, dir, name) {
+        Ok(()) => Ok(whiteout),
+        Err(error) => {
+            edit.clean_up(edit.work(), &whiteout);
+            Err(error)
+        }
+    }
+}
+
+/// Moves `whiteout` from the work directory.
 fn rename(edit: &Edit<'_>, whiteout: &Dentry<AnyFs>, dir: &Dentry<AnyFs>, name: &[u8]) -> Result {
     let flags = RenameFlags::REPLACE;
     let renaming = edit
