@@ -167,7 +167,12 @@ pub fn relate(text: &mut String, before: &Option<Glance>, after: &Option<Glance>
     } else {
         trust.numbers
     };
-    if is_other && is_trusted {
+    if !is_trusted {
+        // Nobody can tell whether it is another one, which has other times.
+        text.push_str(&describe(after));
+        return;
+    }
+    if is_other {
         let _ = write!(text, "other {}", describe(after));
         return;
     }
