@@ -16,6 +16,7 @@ mod session;
 mod spec;
 mod splat;
 mod terminal;
+mod tsc;
 mod verdict;
 
 use std::io;
@@ -101,6 +102,7 @@ fn machine(args: &Args, kvm: bool) -> Result<Machine<'_>> {
         qemu: &args.qemu,
         kernel: &args.kernel,
         kvm,
+        tsc_khz: if kvm { None } else { tsc::emulated_khz() },
         mem: args.mem,
         cpus: args.cpus,
         disks: &args.disks,

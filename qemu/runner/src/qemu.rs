@@ -57,6 +57,8 @@ pub struct Machine<'a> {
     pub qemu: &'a Path,
     pub kernel: &'a Path,
     pub kvm: bool,
+    /// The rate of the guest's time stamp counter, where the guest need not measure it.
+    pub tsc_khz: Option<u64>,
     pub mem: Size,
     pub cpus: u32,
     pub disks: &'a [DiskSpec],
@@ -153,7 +155,9 @@ impl Machine<'_> {
             &["kmemleak=off"]
         };
         let own = KERNEL_ARGS.iter().chain(kmemleak).copied();
-        own.chain(self.append.iter().map(String::as_str))
+        let tsc = self.tsc_khz.map(|khz| format!("tsc_early_khz={khz}"));
+        own.chain(tsc.as_deref())
+            .chain(self.append.iter().map(String::as_str))
             .collect::<Vec<_>>()
             .join(" ")
     }
@@ -300,6 +304,7 @@ mod tests {
             qemu: Path::new("qemu"),
             kernel: Path::new("bzImage"),
             kvm: false,
+            tsc_khz: None,
             mem: Size(1 << 30),
             cpus: 2,
             disks: &[],
@@ -324,6 +329,15 @@ mod tests {
         assert!(machine(&[], true)
             .kernel_args()
             .ends_with("kmemleak=on slab_debug=F"));
+    }
+
+    #[test]
+    fn a_known_rate_of_the_counter_is_told() {
+        let known = Machine {
+            tsc_khz: Some(2_596_120),
+            ..machine(&[], false)
+        };
+        assert!(known.kernel_args().ends_with(" tsc_early_khz=2596120"));
     }
 
     #[test]
