@@ -72,6 +72,10 @@ struct Args {
     #[arg(long, value_name = "FS")]
     backing: Vec<Backing>,
 
+    /// Run only tests that repeat on a disk what an overlay does in tmpfs (true), or only the others
+    #[arg(long, value_name = "true|false")]
+    repeated: Option<bool>,
+
     /// Be one of the small programs that tests run
     #[arg(long, hide = true, value_name = "NAME")]
     helper: Option<String>,
@@ -131,6 +135,9 @@ fn cases(args: &Args, types: &[Module]) -> Vec<Case> {
         let name = case.name();
         (args.filter.is_empty() || args.filter.iter().any(|text| name.contains(text)))
             && (args.backing.is_empty() || args.backing.contains(&case.backing))
+            && args
+                .repeated
+                .is_none_or(|wanted| wanted == case.is_repeated())
     };
     let mut cases = Vec::new();
     for module in types {

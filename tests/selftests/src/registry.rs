@@ -42,6 +42,9 @@ pub struct Test {
     pub rows: &'static str,
     pub runs: Runs,
     pub backings: &'static [Backing],
+    /// Whether an overlay itself, and not only the filesystem below it, goes another way when its
+    /// layers are on a disk.
+    pub own_way_on_disks: bool,
     /// Whether nothing else may have the disk mounted.
     pub needs_disk_alone: bool,
     /// Whether the kernel must have been told to start SELinux. Elsewhere the test is left out: such a
@@ -64,6 +67,7 @@ impl Test {
             rows,
             runs: Runs::OnBoth,
             backings: &[Backing::Tmpfs],
+            own_way_on_disks: false,
             needs_disk_alone: false,
             needs_selinux: false,
             limit: 60,
@@ -80,6 +84,13 @@ impl Test {
     pub const fn on_disks_too(mut self) -> Self {
         self.backings = &[Backing::Tmpfs, Backing::Ext4, Backing::Xfs];
         self
+    }
+
+    /// The same for a test in which an overlay goes another way on a disk than in tmpfs: it clones,
+    /// freezes, writes past the page cache.
+    pub const fn on_disks_in_their_way(mut self) -> Self {
+        self.own_way_on_disks = true;
+        self.on_disks_too()
     }
 
     /// Sees to it that the disk is not mounted but by the test.
@@ -118,6 +129,11 @@ impl Case {
     /// Why the test cannot run, if so.
     pub fn obstacle(&self) -> Option<String> {
         disk::available(self.backing).err()
+    }
+
+    /// Whether the overlay's own code does here what it does in tmpfs already.
+    pub fn is_repeated(&self) -> bool {
+        self.backing != Backing::Tmpfs && !self.test.own_way_on_disks && !self.test.needs_disk_alone
     }
 
     /// `<type>.<test>`, and `@<backing>` unless that is tmpfs.

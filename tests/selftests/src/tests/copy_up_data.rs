@@ -26,13 +26,13 @@ use crate::registry::Test;
 use crate::sys;
 
 pub const TESTS: &[Test] = &[
-    Test::new("copy_up_data_of_all_sizes", "C4", sizes).on_disks_too(),
-    Test::new("copy_up_keeps_holes", "C4", holes).on_disks_too(),
+    Test::new("copy_up_data_of_all_sizes", "C4", sizes).on_disks_in_their_way(),
+    Test::new("copy_up_keeps_holes", "C4", holes).on_disks_in_their_way(),
     Test::new("copy_up_from_other_fs", "C4 1.10", from_other_fs),
-    Test::new("copy_up_to_truncate", "C2", truncated).on_disks_too(),
+    Test::new("copy_up_to_truncate", "C2", truncated).on_disks_in_their_way(),
     Test::new("copy_up_of_running_program", "C1 C2", running)
         .rovl_only("overlayfs empties the copy before it finds out that it must not"),
-    Test::new("copy_up_and_sync", "C4 M15", synced).on_disks_too(),
+    Test::new("copy_up_and_sync", "C4 M15", synced).on_disks_in_their_way(),
 ];
 
 fn sizes(fx: &Fixture) -> Result {

@@ -28,16 +28,16 @@ use crate::sys;
 use crate::sys::Mapping;
 
 pub const TESTS: &[Test] = &[
-    Test::new("io_aio", "F3", aio).on_disks_too(),
-    Test::new("io_aio_direct", "F3", aio_direct).on_disks_too(),
-    Test::new("io_uring", "F3", uring).on_disks_too(),
-    Test::new("io_uring_direct", "F3", uring_direct).on_disks_too(),
-    Test::new("io_rwf_flags", "F3", rwf_flags).on_disks_too(),
-    Test::new("io_direct_switched_on_later", "F2 F3", direct_later).on_disks_too(),
+    Test::new("io_aio", "F3", aio).on_disks_in_their_way(),
+    Test::new("io_aio_direct", "F3", aio_direct).on_disks_in_their_way(),
+    Test::new("io_uring", "F3", uring).on_disks_in_their_way(),
+    Test::new("io_uring_direct", "F3", uring_direct).on_disks_in_their_way(),
+    Test::new("io_rwf_flags", "F3", rwf_flags).on_disks_in_their_way(),
+    Test::new("io_direct_switched_on_later", "F2 F3", direct_later).on_disks_in_their_way(),
     Test::new("io_leases", "F10", leases),
-    Test::new("io_fsync_of_lower_and_upper", "F6 R6", fsync).on_disks_too(),
+    Test::new("io_fsync_of_lower_and_upper", "F6 R6", fsync).on_disks_in_their_way(),
     Test::new("io_mapping_aligned_as_on_the_layer", "F5", alignment)
-        .on_disks_too()
+        .on_disks_in_their_way()
         .rovl_only("overlayfs does not align mappings for huge pages"),
 ];
 

@@ -24,14 +24,14 @@ use crate::registry::Test;
 use crate::sys;
 
 pub const TESTS: &[Test] = &[
-    Test::new("fileattr_flags_of_lower", "F12", flags).on_disks_too(),
-    Test::new("fileattr_statx_attributes", "F13 F12", statx).on_disks_too(),
-    Test::new("fileattr_fsgetxattr", "F12", fsgetxattr).on_disks_too(),
-    Test::new("fileattr_protattr_of_upper", "F12 X9", protattr).on_disks_too(),
+    Test::new("fileattr_flags_of_lower", "F12", flags).on_disks_in_their_way(),
+    Test::new("fileattr_statx_attributes", "F13 F12", statx).on_disks_in_their_way(),
+    Test::new("fileattr_fsgetxattr", "F12", fsgetxattr).on_disks_in_their_way(),
+    Test::new("fileattr_protattr_of_upper", "F12 X9", protattr).on_disks_in_their_way(),
     Test::new("fileattr_set_on_read_only", "F12", set),
     Test::new("fileattr_of_special_files", "F12", special),
-    Test::new("fiemap_as_on_the_layer", "F11", fiemap).on_disks_too(),
-    Test::new("fiemap_of_directory", "F11", fiemap_of_directory).on_disks_too(),
+    Test::new("fiemap_as_on_the_layer", "F11", fiemap).on_disks_in_their_way(),
+    Test::new("fiemap_of_directory", "F11", fiemap_of_directory).on_disks_in_their_way(),
 ];
 
 /// A file with flags, which are taken away at the end so that the file can be removed.

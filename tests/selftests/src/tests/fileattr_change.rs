@@ -26,14 +26,14 @@ use crate::registry::Test;
 use crate::sys;
 
 pub const TESTS: &[Test] = &[
-    Test::new("fileattr_set", "F12 C1", set_some).on_disks_too(),
-    Test::new("fileattr_set_by_fssetxattr", "F12 C1", by_fssetxattr).on_disks_too(),
-    Test::new("fileattr_immutable", "F12 X9", immutable).on_disks_too(),
-    Test::new("fileattr_append_only", "F12 X9", append_only).on_disks_too(),
+    Test::new("fileattr_set", "F12 C1", set_some).on_disks_in_their_way(),
+    Test::new("fileattr_set_by_fssetxattr", "F12 C1", by_fssetxattr).on_disks_in_their_way(),
+    Test::new("fileattr_immutable", "F12 X9", immutable).on_disks_in_their_way(),
+    Test::new("fileattr_append_only", "F12 X9", append_only).on_disks_in_their_way(),
     Test::new("fileattr_immutable_directory", "F12 X9", directory),
-    Test::new("fileattr_stays_after_remount", "F12 X9", remounted).on_disks_too(),
+    Test::new("fileattr_stays_after_remount", "F12 X9", remounted).on_disks_in_their_way(),
     Test::new("fileattr_set_rights", "F12 F22", rights),
-    Test::new("fileattr_taken_from_lower", "F12 X9 C4", from_lower).on_disks_too(),
+    Test::new("fileattr_taken_from_lower", "F12 X9 C4", from_lower).on_disks_in_their_way(),
 ];
 
 const USER: u32 = 1000;

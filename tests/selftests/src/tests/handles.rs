@@ -18,10 +18,10 @@ use crate::registry::Test;
 use crate::sys;
 
 pub const TESTS: &[Test] = &[
-    Test::new("handle_fid_is_that_of_layer", "H1 H6 H8", fid_of_layer).on_disks_too(),
+    Test::new("handle_fid_is_that_of_layer", "H1 H6 H8", fid_of_layer).on_disks_in_their_way(),
     Test::new("handle_fid_needs_room", "H8", too_little_room),
     Test::new("handle_to_find_by_is_refused", "H8", decodable_refused),
-    Test::new("handle_fanotify_reports_fid", "H8", fanotify).on_disks_too(),
+    Test::new("handle_fanotify_reports_fid", "H8", fanotify).on_disks_in_their_way(),
 ];
 
 const ROOM: u32 = 128;

@@ -29,7 +29,7 @@ use crate::registry::Test;
 use crate::sys;
 
 pub const TESTS: &[Test] = &[
-    Test::new("sync_reaches_upper", "F6 F20 A3 M15 W5", reaches_upper).on_disks_too(),
+    Test::new("sync_reaches_upper", "F6 F20 A3 M15 W5", reaches_upper).on_disks_in_their_way(),
     Test::new("sync_errors_of_a_copy", "C6 M15", errors_of_copy),
     Test::new("sync_errors_stay_when_volatile", "W5 M16 F6", errors_stay),
 ];

@@ -21,14 +21,14 @@ use crate::victim::old_data;
 use crate::victim::Victim;
 
 pub const TESTS: &[Test] = &[
-    Test::new("write_aio", "F3", |fx| each(fx, aio)).on_disks_too(),
-    Test::new("write_aio_direct", "F3", |fx| each(fx, aio_direct)).on_disks_too(),
-    Test::new("write_uring", "F3", |fx| each(fx, uring)).on_disks_too(),
-    Test::new("write_uring_direct", "F3", |fx| each(fx, uring_direct)).on_disks_too(),
+    Test::new("write_aio", "F3", |fx| each(fx, aio)).on_disks_in_their_way(),
+    Test::new("write_aio_direct", "F3", |fx| each(fx, aio_direct)).on_disks_in_their_way(),
+    Test::new("write_uring", "F3", |fx| each(fx, uring)).on_disks_in_their_way(),
+    Test::new("write_uring_direct", "F3", |fx| each(fx, uring_direct)).on_disks_in_their_way(),
     Test::new("write_uring_allocate_and_sync", "F6 F8", |fx| {
         each(fx, uring_allocate_and_sync)
     }),
-    Test::new("write_direct", "F3", |fx| each(fx, direct)).on_disks_too(),
+    Test::new("write_direct", "F3", |fx| each(fx, direct)).on_disks_in_their_way(),
     Test::new("write_size_after_async_write_is_known", "F3 F9", |fx| {
         each(fx, size_known)
     }),

@@ -25,17 +25,17 @@ use crate::victim::Victim;
 use crate::victim::SIZE;
 
 pub const TESTS: &[Test] = &[
-    Test::new("write_copy_file_range", "F9", |fx| each(fx, copy)).on_disks_too(),
-    Test::new("write_copy_file_range_across_overlays", "F9", across).on_disks_too(),
-    Test::new("write_clone", "F9", |fx| each(fx, clone)).on_disks_too(),
-    Test::new("write_clone_within_and_beyond", "F9", clone_range).on_disks_too(),
-    Test::new("write_dedupe", "F9", dedupe).on_disks_too(),
+    Test::new("write_copy_file_range", "F9", |fx| each(fx, copy)).on_disks_in_their_way(),
+    Test::new("write_copy_file_range_across_overlays", "F9", across).on_disks_in_their_way(),
+    Test::new("write_clone", "F9", |fx| each(fx, clone)).on_disks_in_their_way(),
+    Test::new("write_clone_within_and_beyond", "F9", clone_range).on_disks_in_their_way(),
+    Test::new("write_dedupe", "F9", dedupe).on_disks_in_their_way(),
     Test::new(
         "write_dedupe_needs_upper_files",
         "F9 C1",
         dedupe_needs_upper,
     )
-    .on_disks_too(),
+    .on_disks_in_their_way(),
 ];
 
 const PAGE: usize = 4096;

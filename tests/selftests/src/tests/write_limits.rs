@@ -46,7 +46,7 @@ pub const TESTS: &[Test] = &[
     Test::new("write_beyond_the_largest_file", "F3 F8 F24", |fx| {
         each(fx, beyond_largest)
     })
-    .on_disks_too(),
+    .on_disks_in_their_way(),
     Test::new("write_breaks_leases", "F10 C1", |fx| {
         each(fx, breaks_leases)
     }),
@@ -54,9 +54,9 @@ pub const TESTS: &[Test] = &[
     Test::new("write_locks", "F10", |fx| each(fx, locks)),
     Test::new("write_to_a_running_program", "F1", running_program),
     Test::new("write_cannot_cut_a_running_program", "F1 C2", cut_running),
-    Test::new("write_to_swap_space", "F10", |fx| each(fx, swap_space)).on_disks_too(),
-    Test::new("write_waits_for_thaw", "F3 C6", thaw).on_disks_too(),
-    Test::new("write_volatile", "M15 M16 F3 F6", volatile).on_disks_too(),
+    Test::new("write_to_swap_space", "F10", |fx| each(fx, swap_space)).on_disks_in_their_way(),
+    Test::new("write_waits_for_thaw", "F3 C6", thaw).on_disks_in_their_way(),
+    Test::new("write_volatile", "M15 M16 F3 F6", volatile).on_disks_in_their_way(),
     Test::new("write_after_detaching_the_mount", "F1 F3", |fx| {
         each(fx, detached)
     }),

@@ -24,7 +24,7 @@ pub const TESTS: &[Test] = &[
     Test::new("write_mmap_is_seen_by_read", "F5 F3", |fx| {
         each(fx, seen_by_read)
     })
-    .on_disks_too(),
+    .on_disks_in_their_way(),
     Test::new("write_is_seen_by_mmap", "F5 F3", |fx| {
         each(fx, seen_by_mmap)
     }),
@@ -38,12 +38,12 @@ pub const TESTS: &[Test] = &[
     Test::new("write_mmap_changes_the_time", "F5 F18", |fx| {
         each(fx, changes_time)
     })
-    .on_disks_too(),
-    Test::new("write_mmap_of_a_hole", "F5", |fx| each(fx, hole)).on_disks_too(),
+    .on_disks_in_their_way(),
+    Test::new("write_mmap_of_a_hole", "F5", |fx| each(fx, hole)).on_disks_in_their_way(),
     Test::new("write_mmap_grows_with_the_file", "F5 F14", |fx| {
         each(fx, grows)
     })
-    .on_disks_too(),
+    .on_disks_in_their_way(),
 ];
 
 const PAGE: usize = 4096;
