@@ -5,5 +5,8 @@
 source "$(dirname "$0")/lib.sh"
 
 kdir=$("$top/scripts/kdir.sh" test)
-"$top/scripts/module.sh" --as werror "$kdir" W=e >/dev/null
-"$top/scripts/module.sh" --dropin --as werror "$kdir" W=e >/dev/null
+"$top/scripts/module.sh" --dropin --as werror "$kdir" W=e >/dev/null &
+status=0
+"$top/scripts/module.sh" --as werror "$kdir" W=e >/dev/null || status=1
+wait "$!" || status=1
+exit "$status"

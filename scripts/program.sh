@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
-# Builds one program of the workspace in tests/ as a static one, which runs on the host and in the guest, and prints its path.
-#   scripts/program.sh rovl-guest|rovl-run|rovl-selftests|rovl-stress|rovl-crash|rovl-suites|rovl-oracle
+# Builds programs of the workspace in tests/ as static ones, which run on the host and in the guest, and prints their paths.
+#   scripts/program.sh rovl-guest|rovl-run|rovl-selftests|rovl-stress|rovl-crash|rovl-suites|rovl-oracle ..
 
 # shellcheck source=scripts/lib.sh
 source "$(dirname "$0")/lib.sh"
 
-name=${1:-}
-[[ -n $name ]] || die "program.sh: which program?"
+(($# > 0)) || die "program.sh: which program?"
+name=$1
+(($# == 1)) || name=programs
 
 rust=$("$top/scripts/rust.sh")
 export PATH=$rust:$PATH
@@ -18,11 +19,11 @@ triple=$(rustc -vV | sed -n 's/^host: //p')
 
 log=$cache/log/program-$name.log
 lock "program-$name"
-long "$name" "$log" cargo build --manifest-path "$top/tests/Cargo.toml" --locked --release --target "$triple" --package "$name" ||
+long "$name" "$log" cargo build --manifest-path "$top/tests/Cargo.toml" --locked --release --target "$triple" "${@/#/--package=}" ||
 	die "$name could not be built; the reason is above"
 if grep -q '^ *Compiling ' "$log"; then
 	did "$name" "built"
 else
 	in_place "$name" "up to date"
 fi
-echo "$CARGO_TARGET_DIR/$triple/release/$name"
+printf "$CARGO_TARGET_DIR/$triple/release/%s\\n" "$@"
