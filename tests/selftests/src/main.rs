@@ -19,6 +19,7 @@ mod image;
 mod kmod;
 mod layer;
 mod leak;
+mod quota;
 mod raw;
 mod rawsys;
 mod registry;

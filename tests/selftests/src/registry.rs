@@ -93,6 +93,13 @@ impl Test {
         self.on_disks_too()
     }
 
+    /// Runs the test on ext4 alone, which has what it is about.
+    pub const fn on_ext4(mut self) -> Self {
+        self.backings = &[Backing::Ext4];
+        self.own_way_on_disks = true;
+        self
+    }
+
     /// Sees to it that the disk is not mounted but by the test.
     pub const fn with_disk_alone(mut self) -> Self {
         self.needs_disk_alone = true;

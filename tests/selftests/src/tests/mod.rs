@@ -69,6 +69,7 @@ mod write_copy;
 mod write_limits;
 mod write_mmap;
 mod write_privileges;
+mod write_quota;
 mod xattr;
 mod xattr_change;
 
@@ -130,6 +131,7 @@ pub const ALL: &[&[Test]] = &[
     write_mmap::TESTS,
     write_limits::TESTS,
     write_privileges::TESTS,
+    write_quota::TESTS,
     stale::TESTS,
     bad_input::TESTS,
     mount_state::TESTS,
