@@ -151,7 +151,7 @@ guest() {
 
 # The guests, the longest first. Every test runs under kmemleak, on rovl. Where that does on disks what it did in tmpfs, it runs
 # in a guest that need not track each allocation.
-names=(rovl overlay leaks rovl-disks drop-in load oracle selinux)
+names=(rovl overlay leaks rovl-disks drop-in load oracle selinux cost)
 run_guest() {
 	case $1 in
 	rovl) guest rovl 3000 "$stock" "${leaks[@]}" -- /bin/rovl-selftests --type rovl --repeated false "${filter[@]}" ;;
@@ -169,6 +169,8 @@ run_guest() {
 		rovl-selftests --type overlay --type rovl --filter selinux_unready || status=1
 		rovl-selftests --type overlay --type rovl --filter selinux_label || status=1
 		exit $status' ;;
+	# What a call costs is counted by tracing, which an emulator bears on one processor alone.
+	cost) guest cost 600 "$stock" --cpus 1 -- /bin/rovl-selftests --type overlay --type rovl --filter cost_of ;;
 	# Short forms of make stress, make crash and make posix, each with a plan of its own.
 	load) guest load 900 "$stock" "${loads[@]}" -- sh -c 'status=0
 		rovl-stress --type rovl --short || status=1
@@ -231,6 +233,8 @@ trap 'stop 143' TERM
 
 if [[ ${FILTER:-} == selinux* ]]; then
 	names=(selinux)
+elif [[ ${FILTER:-} == cost* ]]; then
+	names=(cost)
 elif [[ -n ${FILTER:-} ]]; then
 	names=(rovl overlay rovl-disks drop-in)
 else

@@ -174,7 +174,9 @@ fn run(args: &Args, types: &[Module]) -> anyhow::Result<Ktap> {
         module.ensure_loaded()?;
     }
     let mut cases = cases(args, types);
+    let has_one_processor = std::thread::available_parallelism()?.get() == 1;
     cases.retain(|case| !case.test.needs_selinux || selinux::is_on());
+    cases.retain(|case| !case.test.needs_one_processor || has_one_processor);
     let mut ktap = Ktap::start(cases.len());
     let mut disks = disk::Kept::default();
     for case in &cases {

@@ -50,6 +50,8 @@ pub struct Test {
     /// Whether the kernel must have been told to start SELinux. Elsewhere the test is left out: such a
     /// kernel runs these tests alone.
     pub needs_selinux: bool,
+    /// Whether the test has to be alone on one processor, and is left out where there are more.
+    pub needs_one_processor: bool,
     /// Seconds after which the test counts as hung.
     pub limit: u64,
     pub run: fn(&Fixture) -> check::Result,
@@ -70,6 +72,7 @@ impl Test {
             own_way_on_disks: false,
             needs_disk_alone: false,
             needs_selinux: false,
+            needs_one_processor: false,
             limit: 60,
             run,
         }
@@ -109,6 +112,13 @@ impl Test {
     /// Runs the test only where SELinux is on.
     pub const fn with_selinux(mut self) -> Self {
         self.needs_selinux = true;
+        self
+    }
+
+    /// Runs the test only where there is one processor. Code that is changed while it runs, as tracing
+    /// does it, may be seen half changed by another emulated processor, and the kernel dies of it.
+    pub const fn with_one_processor(mut self) -> Self {
+        self.needs_one_processor = true;
         self
     }
 

@@ -11,7 +11,6 @@ use rustix::io::Errno;
 use rustix::mount::mount;
 use rustix::mount::MountFlags;
 
-use crate::check;
 use crate::check::Context;
 use crate::check::Failure;
 use crate::check::Result;
@@ -26,12 +25,15 @@ const KEEPERS: [&str; 4] = ["kmemleak", "__alloc_object", "kmem_cache_free", "kf
 
 /// How the names of locks begin that are not those of files: of RCU, which keeps nobody waiting, of the
 /// allocator, of the scheduler, and of the memory of processes.
-const OTHERS: [&str; 11] = [
+const OTHERS: [&str; 14] = [
     "rcu_",
     "kfree_rcu",
     "fs_reclaim",
     "(local_lock_t *)",
     "&____s->seqcount",
+    "&n->list_lock",
+    "&pcp->",
+    "&zone->",
     "&p->",
     "&rq->",
     "hrtimer",
@@ -105,24 +107,22 @@ impl Trace {
     pub fn costs(&self, works: Vec<(&'static str, Work)>) -> Result<Vec<(&'static str, Cost)>> {
         let switch = self.open("tracing_on")?;
         let marker = self.open("trace_marker")?;
-        self.set("trace", "")?;
         let mut costs = Vec::new();
         for (what, mut work) in works {
             work().context(what)?;
+            // The buffer keeps the latest events, so each piece of work has it to itself.
+            self.set("trace", "")?;
             rustix::io::write(&switch, b"1")?;
             rustix::io::write(&marker, what.as_bytes())?;
             for _ in 0..ROUNDS {
                 work()?;
             }
             rustix::io::write(&switch, b"0")?;
-            costs.push((what, Cost::default()));
-        }
-        let text = fs::read_to_string(self.path.join("trace"))?;
-        // Each part begins with the line of its mark.
-        let parts: Vec<_> = text.split("tracing_mark_write").skip(1).collect();
-        check::equal("marks in the trace", parts.len(), costs.len())?;
-        for ((_, cost), part) in costs.iter_mut().zip(parts) {
-            *cost = cost_of(part);
+            let text = fs::read_to_string(self.path.join("trace"))?;
+            let (_, events) = text
+                .split_once("tracing_mark_write")
+                .ok_or_else(|| Failure::new(format!("{what}: the buffer is too small")))?;
+            costs.push((what, cost_of(events)));
         }
         Ok(costs)
     }

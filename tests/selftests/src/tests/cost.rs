@@ -27,16 +27,18 @@ use crate::trace::Work;
 
 pub const TESTS: &[Test] = &[
     Test::new(
-        "reading_allocates_nothing",
+        "cost_of_reading_no_allocations",
         "F3 F5 F13 F16 L1 R2 D7",
         allocates_nothing,
-    ),
+    )
+    .with_one_processor(),
     Test::new(
-        "reading_locks_no_more_than_overlayfs",
+        "cost_of_reading_no_more_locks",
         "F1 F3 F5 F13 F16 L1 R2 D7",
         locks_no_more,
     )
-    .rovl_only("it is compared with overlayfs"),
+    .rovl_only("it is compared with overlayfs")
+    .with_one_processor(),
 ];
 
 /// What reads the file `file`, the link `link` and the listing of a directory. Opening is the last.
