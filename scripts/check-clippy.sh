@@ -7,6 +7,7 @@ source "$(dirname "$0")/lib.sh"
 kdir=$("$top/scripts/kdir.sh" test)
 status=0
 "$top/scripts/module.sh" --as clippy "$kdir" CLIPPY=1 W=e >/dev/null &
+other=$!
 long "clippy, host" "$cache/log/check-clippy.log" "$top/scripts/cargo.sh" clippy --locked --workspace --all-targets -- -D warnings || status=1
-wait "$!" || status=1
+wait "$other" || status=1
 exit "$status"

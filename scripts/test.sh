@@ -17,8 +17,9 @@ filter=()
 kdir=$("$top/scripts/kdir.sh" test)
 # A module takes one processor for a while, so both are made at once; and cargo is told at once of all programs.
 "$top/scripts/module.sh" --dropin "$kdir" >/dev/null &
+other=$!
 rovl=$("$top/scripts/module.sh" "$kdir")
-wait "$!"
+wait "$other"
 dropin=$("$top/scripts/module.sh" --dropin "$kdir")
 programs=(rovl-guest rovl-selftests)
 [[ -n ${FILTER:-} ]] || programs+=(rovl-stress rovl-crash rovl-suites rovl-oracle)
