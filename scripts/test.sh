@@ -15,7 +15,7 @@ filter=()
 
 "$top/scripts/packages.sh" build guest test
 kdir=$("$top/scripts/kdir.sh" test)
-# A module takes one processor for a while, so both are made at once; and cargo is told at once of all programs.
+# A module takes one processor for a while, so both are made at once.
 "$top/scripts/module.sh" --dropin "$kdir" >/dev/null &
 other=$!
 rovl=$("$top/scripts/module.sh" "$kdir")
@@ -23,9 +23,11 @@ wait "$other"
 dropin=$("$top/scripts/module.sh" --dropin "$kdir")
 programs=(rovl-guest rovl-selftests)
 [[ -n ${FILTER:-} ]] || programs+=(rovl-stress rovl-crash rovl-suites rovl-oracle)
-"$top/scripts/program.sh" "${programs[@]}" >/dev/null
-runner=$("$top/scripts/program.sh" rovl-guest)
-selftests=$("$top/scripts/program.sh" rovl-selftests)
+# Cargo is told of all at once: it uses both processors then, and would build them anew with the features that one alone needs.
+made=$("$top/scripts/program.sh" "${programs[@]}")
+bin=${made%%/rovl-guest*}
+runner=$bin/rovl-guest
+selftests=$bin/rovl-selftests
 disks=$("$top/scripts/disks.sh")
 bzimage=$kdir/arch/x86/boot/bzImage
 [[ -f $bzimage ]] || die "$kdir holds no arch/x86/boot/bzImage, so there is nothing to boot: build it there, or leave KDIR out"
@@ -39,11 +41,9 @@ prepare_loads() {
 		[[ ! -f $made ]] || loads+=(--module "$made")
 	done
 	for name in stress crash suites; do
-		made=$("$top/scripts/program.sh" "rovl-$name")
-		loads+=(--file "$made:/bin/rovl-$name:755")
+		loads+=(--file "$bin/rovl-$name:/bin/rovl-$name:755")
 	done
-	made=$("$top/scripts/program.sh" rovl-oracle)
-	oracle=(--file "$made:/bin/rovl-oracle:755")
+	oracle=(--file "$bin/rovl-oracle:/bin/rovl-oracle:755")
 	for name in pjdfstest fsx; do
 		made=$("$top/scripts/crate-program.sh" "$name")
 		loads+=(--file "$made:/bin/$name:755")
