@@ -10,6 +10,8 @@ use rustix::fs::FileType;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
+use rustix::mount::mount;
+use rustix::mount::MountFlags;
 
 use crate::check;
 use crate::check::Context;
@@ -39,6 +41,12 @@ pub const TESTS: &[Test] = &[
     Test::new("remove_hides_all_layers", "D4 L1", many_layers),
     Test::new("remove_shares_whiteouts", "W3", shared_whiteouts).on_disks_too(),
     Test::new("remove_leaves_work_empty", "D4 W3", leaves_work_empty),
+    Test::new("remove_when_upper_is_full", "D4 W3", when_full),
+    Test::new(
+        "remove_parent_of_removed_directory",
+        "D4 C1 F14",
+        parent_too,
+    ),
     Test::new("remove_in_user_namespace", "D4 M11", in_user_namespace),
     Test::new("remove_hard_links_of_upper", "D4", upper_links).on_disks_too(),
     Test::new("remove_hard_links_of_lower", "D4 C7", lower_links),
@@ -278,6 +286,48 @@ fn shared_whiteouts(fx: &Fixture) -> Result {
     check::equal("kept", sys::names(stack.work())?.len(), 1)?;
     stack.stays(ov, |ov| lists::<&str>(ov.path(), &[]))?;
     check::equal("after a new mount", sys::names(stack.work())?.len(), 0)
+}
+
+/// Who wants to make room has to be able to: the whiteout that is kept for others is used itself.
+fn when_full(fx: &Fixture) -> Result {
+    let disk = fx.place("small")?;
+    let options = c"nr_inodes=16,mode=755";
+    mount("tmpfs", &disk, "tmpfs", MountFlags::empty(), options).context("mount tmpfs")?;
+    fx.adopt(&disk);
+    let upper = Layer::create(disk.join("upper"))?;
+    let work = Layer::create(disk.join("work"))?;
+    let lower = fx.layer("lower")?;
+    lower
+        .file("first", "")?
+        .file("second", "")?
+        .file("third", "")?;
+    let ov = fx.mount(&Options::new().lowers(&[&lower]).upper(&upper, &work))?;
+    unlink(ov.join("first"))?;
+    let full = (0..16).find_map(|n| fs::write(ov.join(format!("new{n}")), "").err());
+    let error = full.and_then(|error| Errno::from_io_error(&error));
+    check::equal("error", error, Some(Errno::NOSPC))?;
+    unlink(ov.join("second"))?;
+    is_whiteout(upper.join("second"))?;
+    absent(ov.join("second"))?;
+    check::errno("remove", rustix::fs::unlink(ov.join("third")), Errno::NOSPC)?;
+    content(ov.join("third"), "")?;
+    unlink(ov.join("new0"))?;
+    unlink(ov.join("third"))?;
+    is_whiteout(upper.join("third"))
+}
+
+/// There is no place left to which the directory could be copied up.
+fn parent_too(fx: &Fixture) -> Result {
+    let lower = fx.layer("lower")?;
+    lower.dir("d")?.dir("d/e")?.dir("d/e/f")?;
+    let stack = Stack::new(fx, &[&lower])?;
+    let ov = stack.mount()?;
+    let gone = sys::open_dir(ov.join("d/e/f"))?;
+    rmdir(ov.join("d/e/f"))?;
+    rmdir(ov.join("d/e"))?;
+    let mode = Mode::from_raw_mode(0o700);
+    check::errno("chmod", rustix::fs::fchmod(&gone, mode), Errno::IO)?;
+    is_whiteout(stack.upper.join("d/e"))
 }
 
 fn leaves_work_empty(fx: &Fixture) -> Result {
