@@ -74,11 +74,13 @@ fn run(args: &Args) -> Result<u8> {
 
     let mut log = LogFile::create(args.log.as_deref())?;
     let raw_mode = args.interactive.then(RawMode::enter).transpose()?;
+    // Rust 1.85 ends a temporary with the branch that made it.
+    let mut errors = io::stderr();
     let sinks = Sinks {
         output: &mut io::stdout().lock(),
         log: log.writer(),
         echo: if args.verbose {
-            Some(&mut io::stderr())
+            Some(&mut errors)
         } else {
             None
         },

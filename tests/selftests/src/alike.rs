@@ -140,7 +140,7 @@ impl Alike {
         let mut table = Table::new();
         for place in Place::ALL {
             let seen = look(&self.upper.join(place.name()));
-            let what = format_args!("{what} on upper, {place:?}");
+            let what = format!("{what} on upper, {place:?}");
             table.note(check::equal(what, &seen, &expected))?;
         }
         table.finish()?;

@@ -137,7 +137,7 @@ fn locks_no_more(fx: &Fixture) -> Result {
         let mut table = Table::new();
         for ((what, own), (_, theirs)) in own.iter().zip(&theirs) {
             let few = own.locks() <= theirs.locks() && own.allocations() <= theirs.allocations();
-            let message = format_args!("{what}: {own:?}, and of {other}: {theirs:?}");
+            let message = format!("{what}: {own:?}, and of {other}: {theirs:?}");
             table.note(check::ok(few, message))?;
         }
         table.finish()

@@ -141,7 +141,7 @@ fn come_and_go(fx: &Fixture) -> Result {
     }
     for entry in sys::list(ov.path())? {
         let stat = sys::lstat(ov.join(&entry.name))?;
-        let number = format_args!("number of {:?}", entry.name);
+        let number = format!("number of {:?}", entry.name);
         if entry.name != ".." {
             check::equal(number, entry.ino, stat.st_ino)?;
         }

@@ -305,7 +305,7 @@ fn bad_options(fx: &Fixture) -> Result {
         for (first, second) in [("context", "defcontext"), ("fscontext", "fscontext")] {
             let both = options.clone().set(first, label("a_t"));
             let result = mount(fx, way, &both.set(second, label("b_t")))?;
-            let what = format_args!("{first}, {second} {way:?}");
+            let what = format!("{first}, {second} {way:?}");
             table.note(check::errno(what, result, Errno::INVAL))?;
         }
     }
