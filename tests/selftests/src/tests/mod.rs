@@ -48,6 +48,7 @@ mod readonly;
 mod redirect;
 mod remote;
 mod remove;
+mod removed;
 mod rename;
 mod rename_dirs;
 mod revalidate;
@@ -108,6 +109,7 @@ pub const ALL: &[&[Test]] = &[
     copy_up_fails::TESTS,
     sync::TESTS,
     remove::TESTS,
+    removed::TESTS,
     rename::TESTS,
     rename_dirs::TESTS,
     redirect::TESTS,
