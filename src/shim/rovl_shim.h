@@ -15,6 +15,7 @@
 #include <linux/mount.h>
 #include <linux/mutex.h>
 #include <linux/posix_acl.h>
+#include <linux/rcupdate.h>
 #include <linux/seq_file.h>
 #include <linux/types.h>
 
@@ -74,6 +75,8 @@ bool rovl_sb_same_encoding(const struct super_block *sb1,
 void rovl_super_set_uuid(struct super_block *sb, const u8 *uuid,
 			 unsigned int len);
 __kernel_fsid_t rovl_uuid_to_fsid(u8 *uuid);
+unsigned long rovl_start_poll_synchronize_rcu_expedited(void);
+void rovl_cond_synchronize_rcu_expedited(unsigned long grace_period);
 
 unsigned int rovl_inode_state_read(struct inode *inode);
 void rovl_inode_state_set(struct inode *inode, unsigned int flags);

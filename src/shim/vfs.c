@@ -225,6 +225,16 @@ __kernel_fsid_t rovl_uuid_to_fsid(u8 *uuid)
 	return uuid_to_fsid(uuid);
 }
 
+unsigned long rovl_start_poll_synchronize_rcu_expedited(void)
+{
+	return start_poll_synchronize_rcu_expedited();
+}
+
+void rovl_cond_synchronize_rcu_expedited(unsigned long grace_period)
+{
+	cond_synchronize_rcu_expedited(grace_period);
+}
+
 unsigned int rovl_inode_state_read(struct inode *inode)
 {
 	return inode_state_read(inode);

@@ -4,10 +4,14 @@
 //!
 //! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h).
 
+use core::ptr;
 use kernel::{
     error::to_result,
     prelude::*,
-    types::Opaque, //
+    types::{
+        ForeignOwnable,
+        Opaque, //
+    },
 };
 
 use super::{
@@ -54,7 +58,7 @@ impl<F: FileSystem> Registration<F> {
                         name: F::NAME.as_char_ptr(),
                         fs_flags: flags,
                         init_fs_context: Some(context::init_fs_context::<F>),
-                        kill_sb: Some(bindings::kill_anon_super),
+                        kill_sb: Some(Self::kill_sb),
                         owner: module.as_ptr(),
                         ..pin_init::zeroed()
                     })
@@ -82,6 +86,33 @@ impl<F: FileSystem> Registration<F> {
             unsafe { kernel::container_of!(Opaque::cast_from(fs_type), Self, fs_type) };
         // SAFETY: As above; the registration is pinned until the type is unregistered.
         unsafe { &(*registration).cache }
+    }
+
+    /// Takes a superblock down.
+    ///
+    /// Nothing refers to it any more, but a walk along a path, which takes no references, may still come by.
+    /// Its data has to last for an RCU grace period, as far as that is not over when the caches are empty.
+    ///
+    /// # Safety
+    ///
+    /// Called by the VFS, once, with a superblock of `F` that is used no more, or could not be completed.
+    unsafe extern "C" fn kill_sb(sb: *mut bindings::super_block) {
+        // SAFETY: By the callback's contract.
+        let data = unsafe { (*sb).s_fs_info };
+        // SAFETY: Can be called whenever it is allowed to sleep.
+        let grace_period = unsafe { bindings::rovl_start_poll_synchronize_rcu_expedited() };
+        // SAFETY: By the callback's contract. The superblock itself stays until the caller is done with it.
+        unsafe { bindings::kill_anon_super(sb) };
+        if data.is_null() {
+            // It never was given any, or they are gone already.
+            return;
+        }
+        // SAFETY: As above.
+        unsafe { bindings::rovl_cond_synchronize_rcu_expedited(grace_period) };
+        // SAFETY: There are no inodes left, and there is nobody left to use the superblock.
+        unsafe { (*sb).s_fs_info = ptr::null_mut() };
+        // SAFETY: By the invariant of `SuperBlock` this is an owned box.
+        drop(unsafe { <KBox<F::Data>>::from_foreign(data) });
     }
 }
 

@@ -4,14 +4,10 @@
 //!
 //! C header: [`include/linux/fs/super_types.h`](srctree/include/linux/fs/super_types.h).
 
-use core::{
-    marker::PhantomData,
-    ptr, //
-};
+use core::marker::PhantomData;
 use kernel::{
     error::from_result,
-    prelude::*,
-    types::ForeignOwnable, //
+    prelude::*, //
 };
 
 use crate::{
@@ -76,7 +72,6 @@ impl<F: FileSystem> SuperTable<F> {
             destroy_inode: Some(Self::destroy_inode),
             free_inode: Some(Self::free_inode),
             drop_inode: Some(bindings::inode_just_drop),
-            put_super: Some(Self::put_super),
             sync_fs: Some(Self::sync_fs),
             statfs: Some(Self::statfs),
             show_options: Some(Self::show_options),
@@ -110,18 +105,6 @@ impl<F: FileSystem> SuperTable<F> {
     unsafe extern "C" fn free_inode(inode: *mut bindings::inode) {
         // SAFETY: By the callback's contract.
         unsafe { slab::free::<F>(inode) };
-    }
-
-    /// # Safety
-    ///
-    /// Called by the VFS, once, with a superblock that had a root, when all inodes are gone.
-    unsafe extern "C" fn put_super(sb: *mut bindings::super_block) {
-        // SAFETY: By the callback's contract, and `s_fs_info` was filled before there was a root.
-        let data = unsafe { (*sb).s_fs_info };
-        // SAFETY: There is nobody left to use the superblock.
-        unsafe { (*sb).s_fs_info = ptr::null_mut() };
-        // SAFETY: By the invariant of `SuperBlock` this is an owned box.
-        drop(unsafe { <KBox<F::Data>>::from_foreign(data) });
     }
 
     /// # Safety

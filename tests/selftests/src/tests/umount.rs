@@ -3,6 +3,9 @@
 //! Unmounting, and what is released by it.
 
 use std::os::fd::OwnedFd;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use rustix::fs::FileType;
 use rustix::fs::Mode;
@@ -42,6 +45,7 @@ pub const TESTS: &[Test] = &[
         "R3",
         lazy_with_open_directory,
     ),
+    Test::new("umount_lazy_beside_walks", "1.3", lazy_beside_walks),
     Test::new("umount_forced_when_busy", "1.3", forced_when_busy),
     Test::new("umount_expire", "1.3", expire),
     Test::new("umount_by_user", "1.3", by_user),
@@ -162,6 +166,41 @@ fn lazy_with_open_directory(fx: &Fixture) -> Result {
     check::errno("missing", open("no"), Errno::NOENT)?;
     let entries = sys::read_entries(open("d")?, 4096)?;
     check::equal("entries", entries.len(), 4)
+}
+
+/// The last one who goes releases the mount, while others are still on paths from there.
+fn lazy_beside_walks(fx: &Fixture) -> Result {
+    const ROUNDS: usize = 40;
+
+    for _ in 0..ROUNDS {
+        let ov = mounted(fx)?;
+        let root = sys::open_dir(ov.path())?;
+        lazily(fx, &ov)?;
+        sys::with_own_root(|| -> Result {
+            rustix::process::fchdir(&root)?;
+            drop(root);
+            let done = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                for _ in 0..3 {
+                    // They have the working directory in common.
+                    scope.spawn(|| {
+                        let path = "d/../".repeat(100) + "d/b";
+                        while !done.load(Ordering::Relaxed) {
+                            // When the directory has changed there is no such name.
+                            let _ = sys::stat(&path);
+                        }
+                    });
+                }
+                std::thread::sleep(Duration::from_millis(5));
+                let left = rustix::process::chdir("/");
+                std::thread::sleep(Duration::from_millis(5));
+                done.store(true, Ordering::Relaxed);
+                left
+            })
+            .context("leave")
+        })??;
+    }
+    Ok(())
 }
 
 fn forced_when_busy(fx: &Fixture) -> Result {
