@@ -141,8 +141,6 @@ struct Plan<'a> {
     writable: Writable<'a>,
     /// The directory.
     directory: &'a Inode<Overlay>,
-    /// Its times, which do not change by a copy.
-    directory_times: Stat,
     dentry: &'a Dentry<Overlay>,
     inode: &'a Inode<Overlay>,
     /// The lower object.
@@ -152,7 +150,7 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    /// Looks at the object, and at the directory above it.
+    /// Looks at the object.
     ///
     /// # Errors
     ///
@@ -177,15 +175,10 @@ impl<'a> Plan<'a> {
         if extent == Extent::Empty {
             stat.set_size(0);
         }
-        let directory = parent.inode().ok_or(ESTALE)?;
-        let upper = writable.upper(directory.node())?;
-        let mut directory_times = Stat::empty();
-        directory_times.ask_for(&writable.layer.path(upper))?;
         Ok(Self {
             instance,
             writable,
-            directory,
-            directory_times,
+            directory: parent.inode().ok_or(ESTALE)?,
             dentry,
             inode,
             source,

@@ -27,6 +27,7 @@ use crate::{
         temp::TempName, //
     },
     vfs::{
+        attr::Stat,
         cred::Override,
         dentry::Dentry,
         dirop::{
@@ -198,7 +199,10 @@ impl Filled<'_> {
         if plan.syncing() == Syncing::Complete {
             sync(plan, &place)?;
         }
-        let upper = plan.directory_upper()?;
+        let upper = plan.writable.upper(plan.directory.node())?;
+        // Only now, as copying may take long: what others do to the directory meanwhile changes its times.
+        let mut directory_times = Stat::empty();
+        directory_times.ask_for(&plan.writable.layer.path(upper))?;
         let access = plan.writable.access()?;
         let object = plan.dentry.with_name(|name| match &mut place {
             Place::Nowhere(file) => match access.start_creating(upper, name)? {
@@ -221,15 +225,8 @@ impl Filled<'_> {
         plan.inode.find_by(inode);
         plan.dentry.set_wish(revalidate::wish(plan.inode.node()));
         // As far as that can be done: a directory does not change by a copy.
-        access.give_times(upper, &plan.directory_times);
+        access.give_times(upper, &directory_times);
         Ok(())
-    }
-}
-
-impl Plan<'_> {
-    /// The directory in upper.
-    fn directory_upper(&self) -> Result<&Dentry<AnyFs>> {
-        self.writable.upper(self.directory.node())
     }
 }
 

@@ -5,6 +5,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::OFlags;
 use rustix::fs::SeekFrom;
@@ -32,6 +33,8 @@ pub const TESTS: &[Test] = &[
     Test::new("copy_up_to_truncate", "C2", truncated).on_disks_in_their_way(),
     Test::new("copy_up_of_running_program", "C1 C2", running)
         .rovl_only("overlayfs empties the copy before it finds out that it must not"),
+    Test::new("copy_up_in_busy_directory", "C3 C4", in_busy_directory)
+        .rovl_only("overlayfs takes back the times that a directory got meanwhile"),
     Test::new("copy_up_and_sync", "C4 M15", synced).on_disks_in_their_way(),
 ];
 
@@ -206,4 +209,30 @@ fn synced(fx: &Fixture) -> Result {
         fx.unmount(ov.path())?;
     }
     Ok(())
+}
+
+/// Copying does not change the times of a directory, but what others do there meanwhile does.
+fn in_busy_directory(fx: &Fixture) -> Result {
+    let (upper, lower) = (fx.layer("upper")?, fx.layer("lower")?);
+    lower.dir("d")?.file("d/big", vec![1; 48 << 20])?;
+    let ov = fx.upper(&upper, &[&lower])?;
+    let (dir, big, new) = (ov.join("d"), ov.join("d/big"), ov.join("d/new"));
+    // The directory is copied first, which takes no time then.
+    sys::open(&new, OFlags::WRONLY | OFlags::CREATE)?;
+    fs::remove_file(&new)?;
+    std::thread::scope(|scope| {
+        let copying = scope.spawn(|| copy(&big));
+        std::thread::sleep(Duration::from_millis(30));
+        let created = fs::write(&new, "").context("create");
+        let is_meanwhile = !copying.is_finished();
+        copying.join().expect("threads do not panic")?;
+        created?;
+        check::ok(is_meanwhile, "the copy was too fast")
+    })?;
+    let (dir, new) = (fs::metadata(dir)?, fs::metadata(new)?);
+    let time = |of: &fs::Metadata| (of.mtime(), of.mtime_nsec());
+    check::ok(
+        time(&dir) >= time(&new),
+        "the directory is older than what was made in it",
+    )
 }
