@@ -206,6 +206,7 @@ impl Filled<'_> {
         let access = plan.writable.access()?;
         let object = plan.dentry.with_name(|name| match &mut place {
             Place::Nowhere(file) => match access.start_creating(upper, name)? {
+                Name::Free(_) if plan.is_removed() => Err(EEXIST),
                 Name::Free(free) => Ok(free.link(file.object())?.keep()),
                 Name::Taken(_) => Err(EEXIST),
             },
@@ -215,6 +216,9 @@ impl Filled<'_> {
                 // That it is no longer there, or the directory neither, says nothing about what the user
                 // asked for.
                 let renaming = renaming.map_err(|e| if e == EEXIST { e } else { EIO })?;
+                if plan.is_removed() {
+                    return Err(EEXIST);
+                }
                 renaming.rename()?;
                 work.state = State::Placed;
                 Ok(work.object.clone())
@@ -227,6 +231,16 @@ impl Filled<'_> {
         // As far as that can be done: a directory does not change by a copy.
         access.give_times(upper, &directory_times);
         Ok(())
+    }
+}
+
+impl Plan<'_> {
+    /// Whether the object has lost its only name, and is known by a descriptor alone.
+    ///
+    /// A whiteout takes that name in upper, but not for ever: it goes before its directory does, when
+    /// something is renamed over that. An unlink waits for the node's lock, so the answer stays.
+    fn is_removed(&self) -> bool {
+        !self.dentry.is_cached() && self.inode.links() == 0
     }
 }
 

@@ -3,7 +3,10 @@
 //! Renaming directories, and renaming over them, without redirects.
 
 use std::fs;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
+use rustix::fs::Mode;
 use rustix::fs::RenameFlags;
 use rustix::io::Errno;
 
@@ -27,6 +30,7 @@ pub const TESTS: &[Test] = &[
     Test::new("rename_directories", "D5 X1", directories).on_disks_too(),
     Test::new("rename_over_directories", "D5 D4", over_directories).on_disks_too(),
     Test::new("rename_over_failed", "D5 D4", over_failed),
+    Test::new("rename_over_beside_copy_up", "D5 D4 C3", over_beside_copies),
     Test::new("rename_merged_directory_refused", "D5 M7", merged_refused),
     Test::new("rename_exchange_hides_lower", "D5 X1", exchange_hides_lower),
     Test::new("rename_moves_open_directories", "D5", open_directories),
@@ -101,6 +105,47 @@ fn over_directories(fx: &Fixture) -> Result {
             lists(ov.join(kind), &["sub"])?;
         }
         Ok(())
+    })
+}
+
+/// Files that were removed, and are still open, do not come back by being changed while their directory is
+/// being replaced.
+fn over_beside_copies(fx: &Fixture) -> Result {
+    const FILES: usize = 60;
+    let name = |n: usize| format!("f{n:03}");
+
+    let lower = fx.layer("lower")?;
+    let stack = Stack::new(fx, &[&lower])?;
+    lower.dir("d")?;
+    for n in 0..FILES {
+        lower.file(format!("d/{}", name(n)), "data")?;
+    }
+    stack.upper.dir("new")?.file("new/own", "")?;
+    let ov = stack.mount()?;
+    let mut open = Vec::new();
+    for n in 0..FILES {
+        let path = ov.join("d").join(name(n));
+        open.push(sys::open_read(&path)?);
+        fs::remove_file(&path).context("remove")?;
+    }
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                for fd in &open {
+                    // Whether it can be changed is up to the filesystem.
+                    let _ = rustix::fs::fchmod(fd, Mode::from_raw_mode(0o600));
+                }
+            }
+        });
+        let result = rename(&ov, "new", "d");
+        done.store(true, Ordering::Relaxed);
+        result
+    })?;
+    drop(open);
+    stack.stays(ov, |ov| {
+        lists(ov.path(), &["d"])?;
+        lists(ov.join("d"), &["own"])
     })
 }
 
