@@ -129,13 +129,17 @@ impl Cleared<'_> {
 
     /// Makes the directory what it was.
     fn restore(&self) -> Result {
+        let mut outcome = Ok(());
         for name in &self.leftovers.0 {
             match whiteout::make(self.edit, self.dir, name) {
                 // It could not be removed.
                 Err(error) if error == EEXIST => (),
-                result => drop(result?),
+                // The others still hide what they hid.
+                Err(error) => outcome = outcome.and(Err(error)),
+                Ok(_) => (),
             }
         }
+        outcome?;
         if self.before != Opaque::Yes {
             let name = Xattr::Opaque.name(self.edit.instance.namespace());
             self.edit.access.remove_xattr(self.dir, name)?;
