@@ -190,14 +190,18 @@ impl PathRef<'_> {
     ///
     /// # Errors
     ///
-    /// `ENODATA` if there is none, `EIO` if it grows meanwhile, `ENOMEM`, and what the filesystem says.
+    /// `ENODATA` if there is none, `EIO` if its length changes meanwhile, `ENOMEM`, and what the filesystem says.
     pub(crate) fn whole_xattr<'b>(
         &self,
         name: &CStr,
         buffer: &'b mut KVVec<u8>,
     ) -> Result<&'b [u8]> {
         let mut len = match self.xattr_into(name, buffer) {
-            Err(error) if error == ERANGE => self.xattr_into(name, &mut [])?,
+            Err(error) if error == ERANGE => match self.xattr_into(name, &mut [])? {
+                // It has become shorter meanwhile: what the buffer holds is not of it.
+                len if len <= buffer.len() => return Err(EIO),
+                len => len,
+            },
             // Without any room the length is that of the value, too.
             result => result?,
         };
