@@ -49,7 +49,7 @@ pub(crate) fn getattr(
     stat.fill_from(&real, request)?;
     stat.report_flags_of(inode);
 
-    number::fill(inode, stat, request)?;
+    number::fill(inode, &real, stat, request)?;
     if inode.is_directory() && node.has_several() {
         // The links of a merged directory are not counted; one link tells `find` not to rely on it.
         stat.set_links(1);
@@ -97,15 +97,14 @@ pub(super) fn refresh_written(inode: &Inode<Overlay>) {
 /// `EACCES` and others; `ECHILD` if it cannot be told without blocking.
 pub(crate) fn real_permission(inode: &Inode<Overlay>, access: Access) -> Result {
     let layers = inode.superblock().data().layers();
-    let node = inode.node();
-    let real = node.real(layers).ok_or(ECHILD)?;
+    let real = inode.node().real(layers).ok_or(ECHILD)?;
     let real_inode = real.dentry.inode().ok_or(ECHILD)?;
     // A file will be copied up before it is written to, for which the mounter has to read it.
     let copied_up = matches!(
         inode.file_type(),
         FileType::Regular | FileType::Directory | FileType::Symlink
     );
-    let access = if access.writes() && node.upper().is_none() && copied_up {
+    let access = if access.writes() && copied_up && !layers.is_upper(&real) {
         access.read_instead_of_write()
     } else {
         access

@@ -325,6 +325,13 @@ impl Layers {
         self.upper.as_ref()
     }
 
+    /// Whether the object is in the upper layer.
+    #[inline]
+    pub(crate) fn is_upper(&self, object: &PathRef<'_>) -> bool {
+        let upper = self.upper.as_ref();
+        upper.is_some_and(|upper| object.mount.is(upper.mount()))
+    }
+
     /// All lower layers, from the uppermost.
     pub(crate) fn lower(&self) -> &[Layer] {
         &self.lower

@@ -149,12 +149,18 @@ impl NumberSpace {
     }
 }
 
-/// Puts the device and the number of `inode` into `stat`, which has those of the uppermost object.
+/// Puts the device and the number of `inode` into `stat`, which has those of the object `real`. That was the
+/// uppermost one, but may have been copied up since.
 ///
 /// # Errors
 ///
 /// What the layer's filesystem says.
-pub(super) fn fill(inode: &Inode<Overlay>, stat: &mut Stat, request: StatRequest) -> Result {
+pub(super) fn fill(
+    inode: &Inode<Overlay>,
+    real: &PathRef<'_>,
+    stat: &mut Stat,
+    request: StatRequest,
+) -> Result {
     let sb = inode.superblock();
     let instance = sb.data();
     let space = instance.numbers();
@@ -162,7 +168,7 @@ pub(super) fn fill(inode: &Inode<Overlay>, stat: &mut Stat, request: StatRequest
         // It gets a number that is made up, in any case.
         (stat.number(), FsId::UPPER)
     } else {
-        persistent(instance, inode, stat.number(), request)?
+        persistent(instance, inode, real, stat.number(), request)?
     };
     let (number, device) = match space.report(inode, number, fs) {
         Reported::Number(number) => (number, sb.device()),
@@ -174,17 +180,18 @@ pub(super) fn fill(inode: &Inode<Overlay>, stat: &mut Stat, request: StatRequest
     Ok(())
 }
 
-/// The number that stays the same over copy-up, and the filesystem that it is unique on. The uppermost
-/// object has the number `own`.
+/// The number that stays the same over copy-up, and the filesystem that it is unique on. The object `real`,
+/// which was the uppermost one, has the number `own`.
 fn persistent(
     instance: &Instance,
     inode: &Inode<Overlay>,
+    real: &PathRef<'_>,
     own: u64,
     request: StatRequest,
 ) -> Result<(u64, FsId)> {
     let layers = instance.layers();
     let node = inode.node();
-    if node.upper().is_none() {
+    if !layers.is_upper(real) {
         let lower = node.lower().first().ok_or(EIO)?;
         return Ok((own, layers.get(lower.layer())?.fs()));
     }
@@ -250,7 +257,7 @@ pub(super) fn shown(inode: &Inode<Overlay>) -> Result<u64> {
     let real = real.ok_or(EIO)?;
     let mut stat = Stat::empty();
     stat.fill_from(&real, StatRequest::NUMBER)?;
-    fill(inode, &mut stat, StatRequest::NUMBER)?;
+    fill(inode, &real, &mut stat, StatRequest::NUMBER)?;
     Ok(stat.number())
 }
 
