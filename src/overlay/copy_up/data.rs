@@ -34,11 +34,13 @@ pub(super) fn copy(plan: &Plan<'_>, to: &LayerFile) -> Result {
     let size = plan.stat.size();
     let cred = plan.instance.mounter();
     let from = LayerFile::open_to_read(&plan.source, OpenFlags::LARGE_FILE, cred)?;
-    // That it cannot be shared is what is to be expected.
-    if from.clone_to(to, size) != Ok(size) {
-        from.may_copy_to(to, size)?;
-        copy_ranges(&from, to, size)?;
+    // That it cannot be shared is what is to be expected. What is shared is on the disk already; that it is
+    // shared, and the name that follows, go to the filesystem's journal in that order.
+    if from.clone_to(to, size) == Ok(size) {
+        return Ok(());
     }
+    from.may_copy_to(to, size)?;
+    copy_ranges(&from, to, size)?;
     if plan.syncing() == Syncing::WithData {
         to.sync_all()?;
     }
