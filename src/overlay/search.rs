@@ -320,8 +320,8 @@ impl Search<'_> {
         };
         let found = match place.layer.path(place.directory).lookup(name, negative) {
             Ok(found) => found,
-            // Another layer may have longer names.
-            Err(e) if e == ENAMETOOLONG => None,
+            // Another layer may have longer names, or still have the directory.
+            Err(e) if e == ENAMETOOLONG || e == ENOENT => None,
             Err(e) => return Err(e),
         };
         let Some(object) = found else {

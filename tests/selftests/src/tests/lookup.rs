@@ -26,6 +26,7 @@ pub const TESTS: &[Test] = &[
     Test::new("lookup_symlink_over_dir", "L1", symlink_over_dir),
     Test::new("lookup_merged_dirs", "L1", merged_dirs),
     Test::new("lookup_merge_skips_layers", "L1", merge_skips_layers),
+    Test::new("lookup_below_removed_dir", "L1", below_removed_dir).on_disks_too(),
     Test::new("lookup_deep", "L1", deep),
     Test::new("lookup_dotdot", "L1", dotdot),
     Test::new("lookup_negative", "L1 L2", negative),
@@ -217,6 +218,18 @@ fn after_drop_caches(fx: &Fixture) -> Result {
     check::equal("tree", sys::walk(ov.path())?, before)?;
     check::equal("inode", sys::stat(ov.join("d/f1"))?.st_ino, inode)?;
     absent(ov.join("d/f2"))
+}
+
+/// What other layers have below a directory stays there when somebody removes it from one.
+fn below_removed_dir(fx: &Fixture) -> Result {
+    let (top, bottom) = (fx.layer("top")?, fx.layer("bottom")?);
+    top.dir("d")?;
+    bottom.dir("d")?.file("d/f", "bottom")?;
+    let ov = fx.lowers(&[&top, &bottom])?;
+    sys::lstat(ov.join("d"))?;
+    std::fs::remove_dir(top.join("d")).context("remove from the layer")?;
+    content(ov.join("d/f"), "bottom")?;
+    absent(ov.join("d/none"))
 }
 
 /// Who mounts does not want to be led elsewhere, by whichever layer.
