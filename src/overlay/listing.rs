@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+use core::ptr;
 use kernel::prelude::*;
 
 use super::{
@@ -17,7 +18,7 @@ use super::{
         Node,
         Numbers, //
     },
-    number,
+    number, origin,
     readdir::{
         self,
         Listing, //
@@ -37,6 +38,11 @@ use crate::{
 /// The directory is locked, and no write access is held.
 pub(super) fn added(directory: &Inode<Overlay>, name: &[u8], object: &Inode<Overlay>) {
     directory.node().changed_by(|listing| {
+        let instance = directory.superblock().data();
+        if instance.numbers().same_device() && !origin::is_told(instance, object) {
+            // It has another number as soon as its inode is forgotten.
+            return Err(ESTALE);
+        }
         let number = number::listed(object)?;
         insert(listing, directory, name, object, number)
     });
@@ -107,7 +113,11 @@ pub(super) fn copied_up(
         listing.reserve(0)?;
         dentry.with_name(|name| {
             with_key(directory, name, |key| {
-                // Since it is in upper it can be renamed, so that what has the name now may be another one.
+                // Since it is in upper it can be renamed, so that what has the name now may be another one,
+                // and the name one in another directory.
+                if !is_in(dentry, directory) {
+                    return Ok(());
+                }
                 let is_lower = |at: &usize| listing.get(*at).is_some_and(|entry| entry.layer != 0);
                 if listing.find(key).filter(is_lower).is_some() {
                     listing.insert(name, key, number, object.d_type())?;
@@ -116,6 +126,14 @@ pub(super) fn copied_up(
             })
         })
     });
+}
+
+/// Whether `dentry` is in `directory` now.
+fn is_in(dentry: &Dentry<Overlay>, directory: &Inode<Overlay>) -> bool {
+    let parent = dentry.parent();
+    parent
+        .inode()
+        .is_some_and(|parent| ptr::eq(parent, directory))
 }
 
 /// Whether the directory may stop being impure when one of its names goes, or stands for something else,

@@ -399,14 +399,6 @@ impl Node {
         Some(layers.get(lower.layer()).ok()?.path(lower.dentry()?))
     }
 
-    /// The layer of the uppermost object.
-    pub(crate) fn real_layer(&self) -> Option<LayerId> {
-        if self.upper().is_some() {
-            return Some(LayerId::Upper);
-        }
-        Some(self.lower().first()?.layer())
-    }
-
     /// All objects with their layers, from the uppermost.
     pub(super) fn all(&self) -> impl Iterator<Item = (LayerId, &Dentry<AnyFs>)> {
         let upper = self.upper().map(|dentry| (LayerId::Upper, dentry));

@@ -16,11 +16,13 @@ use super::{
     edit::Edit,
     fs::{
         Instance,
-        Overlay, //
+        Overlay,
+        Writable, //
     },
     impure,
     layer::{
         FsId,
+        Layer,
         LayerId, //
     },
     node::Node,
@@ -100,14 +102,29 @@ pub(super) fn of_file(
     Ok(Some((origin, layer)))
 }
 
-/// Whether a copy of `inode` can say what it was copied from: with `userxattr` only regular files and
-/// directories have attributes for that.
+/// Whether where `inode`, which is in upper, was copied from can still be told when the inode is forgotten.
 pub(super) fn is_told(instance: &Instance, inode: &Inode<Overlay>) -> bool {
-    let has_attributes = matches!(
-        inode.file_type(),
-        FileType::Regular | FileType::Directory //
-    );
-    has_attributes || instance.namespace() == Namespace::Trusted
+    if inode.is_directory() {
+        // It is found by its name.
+        return true;
+    }
+    let Some(origin) = inode.node().origin() else {
+        return true;
+    };
+    // With `userxattr` only regular files and directories have attributes for that.
+    let has_attributes =
+        inode.file_type() == FileType::Regular || instance.namespace() == Namespace::Trusted;
+    let is_kept = |writable: Writable<'_>| writable.abilities.xattrs;
+    has_attributes
+        && instance.writable().is_ok_and(is_kept)
+        && instance.layers().get(origin.layer()).is_ok_and(|layer| {
+            decodes_handles(layer.mount().superblock()) && is_told_apart(instance, layer)
+        })
+}
+
+/// Whether stored handles of objects of the lower `layer` can be told from those of others.
+fn is_told_apart(instance: &Instance, layer: &Layer) -> bool {
+    layer.fs() == FsId::UPPER || instance.layers().is_told_apart(layer.fs())
 }
 
 /// Finds the object in the uppermost lower layer that is on the filesystem of the handle.
@@ -124,7 +141,7 @@ fn find(
     };
     let layers = instance.layers();
     for (index, layer) in layers.lower().iter().enumerate() {
-        if layer.fs() != FsId::UPPER && !layers.is_told_apart(layer.fs()) {
+        if !is_told_apart(instance, layer) {
             continue;
         }
         let mount = layer.mount();

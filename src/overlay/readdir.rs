@@ -40,7 +40,10 @@ use super::{
         Node,
         Numbers, //
     },
-    number, origin, xattr,
+    number,
+    origin,
+    stack::LowerObject,
+    xattr, //
 };
 use crate::{
     model::{
@@ -225,7 +228,9 @@ fn emit_plain(file: &File<Overlay>, real: &LayerFile, emitter: &mut Emitter<'_>)
     if !space.remaps() && !parent.node().has_several() {
         return real.forward_entries(emitter);
     }
-    let layer = file.inode().node().real_layer().ok_or(EIO)?;
+    // A directory that was copied up since it was opened is still read where it was.
+    let lower = file.inode().node().lower().first();
+    let layer = lower.map_or(LayerId::Upper, LowerObject::layer);
     let fs = instance.layers().get(layer)?.fs();
     // Below a merged directory `..` is not the object that the layer's filesystem lists.
     let parent_number = number::shown(parent)?;

@@ -5,13 +5,20 @@
 //! What was copied up is made by mounting type overlay, so that these tests need nothing of the type under
 //! test but to be read. What they compare with is again what type overlay shows of the same layers.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
 use rustix::fs::FileType;
 use rustix::mount::mount;
+use rustix::mount::mount_remount;
 use rustix::mount::MountFlags;
+use rustix::thread::capabilities;
+use rustix::thread::set_capabilities;
+use rustix::thread::CapabilitySet;
 
+use super::copy_up::copy;
 use crate::check;
 use crate::check::Context;
 use crate::check::Failure;
@@ -35,6 +42,18 @@ pub const TESTS: &[Test] = &[
     Test::new("ino_origin_is_not_data", "L3", origin_is_not_data).on_disks_too(),
     Test::new("ino_bad_origin_is_none", "X3 H1", bad_origins),
     Test::new("ino_hard_links_share_inode", "L8 H5", hard_links).on_disks_too(),
+    Test::new(
+        "ino_listed_when_origin_is_lost",
+        "1.10 X3 R4",
+        origin_is_lost,
+    )
+    .on_disks_too(),
+    Test::new(
+        "ino_listed_by_open_directory",
+        "1.10 R3 R4 M12",
+        by_open_directory,
+    )
+    .on_disks_too(),
 ];
 
 const ORIGIN: &str = "trusted.overlay.origin";
@@ -378,4 +397,68 @@ fn hard_links(fx: &Fixture) -> Result {
         check::equal("links", (one.st_nlink, two.st_nlink), (2, 2))?;
     }
     Ok(())
+}
+
+/// Fails unless the entries have the numbers that `stat(2)` shows for them in `dir`.
+fn listed_as_shown(dir: &Path, entries: &[sys::Entry]) -> Result {
+    let mut table = Table::new();
+    for entry in entries.iter().filter(|entry| !entry.is_dot()) {
+        let shown = sys::lstat(dir.join(&entry.name))?.st_ino;
+        let what = format!("number of {:?}", entry.name);
+        table.note(check::equal(what, entry.ino, shown))?;
+    }
+    table.finish()
+}
+
+/// Where the mounter may not find objects by their handles, a copy has the number of its original only as
+/// long as its inode is in use. What is listed follows.
+fn origin_is_lost(fx: &Fixture) -> Result {
+    let (upper, lower) = (fx.layer("upper")?, fx.layer("lower")?);
+    lower.dir("d")?.file("d/copied", "data")?;
+    lower.file("d/renamed", "data")?;
+    let all = capabilities(None)?;
+    let mut fewer = all;
+    fewer.effective.remove(CapabilitySet::DAC_READ_SEARCH);
+    set_capabilities(None, fewer)?;
+    let mounted = fx.upper(&upper, &[&lower]);
+    set_capabilities(None, all)?;
+    let ov = mounted?;
+    let dir = ov.join("d");
+    let open = sys::open_dir(&dir)?;
+    copy(dir.join("renamed"))?;
+    listed_as_shown(&dir, &sys::list(&dir)?)?;
+    copy(dir.join("copied"))?;
+    std::fs::rename(dir.join("renamed"), dir.join("moved")).context("rename")?;
+    listed_as_shown(&dir, &sys::list(&dir)?)?;
+    // Inodes that nobody uses are forgotten by that, and the directory is in use.
+    mount_remount(ov.path(), MountFlags::RDONLY, c"").context("remount")?;
+    listed_as_shown(&dir, &sys::read_entries(&open, 4096)?)
+}
+
+/// A directory that is copied up while it is read is read to its end where it was.
+fn by_open_directory(fx: &Fixture) -> Result {
+    let lower = fx.layer("lower")?;
+    let other = fx.tmpfs("other")?;
+    let (upper, work) = (
+        Layer::create(other.join("upper"))?,
+        Layer::create(other.join("work"))?,
+    );
+    lower.dir("d")?;
+    for n in 0..200 {
+        lower.file(format!("d/file{n}"), "")?;
+    }
+    let options = Options::new().lowers(&[&lower]).upper(&upper, &work);
+    let ov = fx.mount(&options.set("xino", "on"));
+    let ov = ov.context("mount the type under test")?;
+    let dir = ov.join("d");
+    let open = sys::open_dir(&dir)?;
+    let before = sys::read_some(&open, 1024)?;
+    std::fs::set_permissions(&dir, Permissions::from_mode(0o700)).context("change the mode")?;
+    let after = sys::read_entries(&open, 1024)?;
+    check::ok(
+        !before.is_empty() && !after.is_empty(),
+        "it was read at once",
+    )?;
+    listed_as_shown(&dir, &before)?;
+    listed_as_shown(&dir, &after)
 }
