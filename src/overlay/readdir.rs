@@ -143,8 +143,8 @@ pub(crate) type Listing = merge::Listing<Charged>;
 
 /// An open directory.
 pub(crate) struct OpenDir {
-    /// The directory of the one layer that it stood for when it was opened, unless it was merged then.
-    plain: Option<ARef<LayerFile>>,
+    /// The directory of the uppermost layer that it stood for when it was opened.
+    real: ARef<LayerFile>,
     /// Whether it is read by the merged listing.
     merged: Atomic<bool>,
     /// What is read, from the first call that reads to the last. The VFS has a lock for the position; who
@@ -171,10 +171,9 @@ pub(crate) fn open(inode: &Inode<Overlay>, file: &File<Overlay>) -> Result<KBox<
     // Opened in any case, since that is where the mounter's right to read is checked.
     let flags = file.flags().large_file_only();
     let real = LayerFile::open_to_read(&real, flags, instance.mounter())?;
-    let merged = node.dir_kind() != DirKind::Plain;
     let dir = OpenDir {
-        plain: (!merged).then_some(real),
-        merged: Atomic::new(merged),
+        real,
+        merged: Atomic::new(node.dir_kind() != DirKind::Plain),
         reading: TryCell::new(None),
     };
     Ok(KBox::new(dir, GFP_KERNEL)?)
@@ -193,13 +192,13 @@ impl OpenDir {
     fn plain(&self) -> Option<&LayerFile> {
         match self.merged.load(Relaxed) {
             true => None,
-            false => self.plain.as_deref(),
+            false => Some(&self.real),
         }
     }
 
     /// The file by which `directory`, of a layer, is open.
     pub(super) fn file_of(&self, directory: &Dentry<AnyFs>) -> Option<&LayerFile> {
-        self.plain.as_deref().filter(|file| file.is_of(directory))
+        Some(&*self.real).filter(|file| file.is_of(directory))
     }
 }
 

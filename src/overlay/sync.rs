@@ -117,8 +117,7 @@ pub(crate) fn directory(file: &File<Overlay>, dir: &OpenDir, range: SyncRange) -
     if let Some(real) = dir.file_of(upper) {
         return real.sync(range);
     }
-    // A merged directory keeps no file of its layers open, and what was copied up since it was opened has
-    // only that of the lower one; to sync one is rare.
+    // What was copied up since it was opened has only the file of the lower one; to sync such is rare.
     let path = layer.path(upper);
     LayerFile::open_to_read(&path, OpenFlags::LARGE_FILE, instance.mounter())?.sync(range)
 }
