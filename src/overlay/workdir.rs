@@ -44,7 +44,9 @@ use crate::vfs::{
 pub(crate) struct WorkDir {
     /// `None` if it could not be made, so that nothing can be written.
     prepared: Option<Prepared>,
-    /// The base, which no other overlay may use; `None` if another one does.
+    /// The base, which may not turn up inside of a layer.
+    _base: ARef<Dentry<AnyFs>>,
+    /// That no other overlay may use the base; `None` if another one does.
     _exclusive: Option<ExclusiveUse>,
 }
 
@@ -57,9 +59,14 @@ pub(super) struct Prepared {
 }
 
 impl WorkDir {
-    pub(super) fn new(prepared: Option<Prepared>, exclusive: Option<ExclusiveUse>) -> Self {
+    pub(super) fn new(
+        prepared: Option<Prepared>,
+        base: &Dentry<AnyFs>,
+        exclusive: Option<ExclusiveUse>,
+    ) -> Self {
         Self {
             prepared,
+            _base: base.into(),
             _exclusive: exclusive,
         }
     }

@@ -179,7 +179,7 @@ impl<'a> Build<'a> {
         }
         checks::trap(self.log, &mut self.traps, "workdir", work.shown(), base)?;
         let prepared = self.prepare_work(work, base)?;
-        self.work = Some(WorkDir::new(prepared, exclusive));
+        self.work = Some(WorkDir::new(prepared, base, exclusive));
         Ok(())
     }
 
