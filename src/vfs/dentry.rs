@@ -202,21 +202,24 @@ impl Dentry<AnyFs> {
         let dentry = self.as_ptr();
         // SAFETY: The dentry is valid by the type invariant; both variants of the union begin with the
         // lock and the count.
-        let lockref = unsafe { &mut (*dentry).d_lockref.__bindgen_anon_1.__bindgen_anon_1 };
-        let is_unused = |count: i32| count == 1;
-        if !is_unused(lockref.count) {
+        let lockref = unsafe { &raw mut (*dentry).d_lockref.__bindgen_anon_1.__bindgen_anon_1 };
+        // SAFETY: As above.
+        let (lock, count) = unsafe { (&raw mut (*lockref).lock, &raw const (*lockref).count) };
+        // SAFETY: As above. Others change the count meanwhile.
+        let is_unused = || unsafe { count.read_volatile() } == 1;
+        if !is_unused() {
             return;
         }
         // SAFETY: The lock is valid, and not held by this task.
-        unsafe { bindings::spin_lock(&mut lockref.lock) };
+        unsafe { bindings::spin_lock(lock) };
         // Both may have changed before the lock was taken.
         // SAFETY: The dentry is valid.
-        if unsafe { bindings::rovl_d_flags_negative(dentry) } && is_unused(lockref.count) {
+        if unsafe { bindings::rovl_d_flags_negative(dentry) } && is_unused() {
             // SAFETY: The dentry's lock is held.
             unsafe { bindings::__d_drop(dentry) };
         }
         // SAFETY: It was locked above.
-        unsafe { bindings::spin_unlock(&mut lockref.lock) };
+        unsafe { bindings::spin_unlock(lock) };
     }
 }
 

@@ -61,14 +61,19 @@ impl FileHandle {
     ///
     /// `EIO` if the filesystem makes none.
     pub(crate) fn of(inode: &Inode<AnyFs>) -> Result<Self> {
-        let mut bytes = [0; LENGTH_MAX];
+        // Where C takes it as words, it has to begin like one.
+        let mut handle = Self {
+            bytes: [0; LENGTH_MAX],
+            length: 0,
+            kind: 0,
+        };
         // CAST: The constant is 128.
         let mut words = (LENGTH_MAX / 4) as c_int;
         // SAFETY: The inode is valid, there is room for as many words as told, and no parent is asked for.
         let kind = unsafe {
             bindings::exportfs_encode_inode_fh(
                 inode.as_ptr(),
-                ptr::from_mut(&mut bytes).cast(),
+                ptr::from_mut(&mut handle.bytes).cast(),
                 &mut words,
                 ptr::null_mut(),
                 0,
@@ -77,11 +82,11 @@ impl FileHandle {
         let length = usize::try_from(words)?.checked_mul(4).ok_or(EIO)?;
         match u8::try_from(kind) {
             // INVARIANT: Both were just checked.
-            Ok(kind) if u32::from(kind) != INVALID && length <= LENGTH_MAX => Ok(Self {
-                bytes,
-                length,
-                kind,
-            }),
+            Ok(kind) if u32::from(kind) != INVALID && length <= LENGTH_MAX => {
+                handle.length = length;
+                handle.kind = kind;
+                Ok(handle)
+            }
             _ => Err(EIO),
         }
     }
