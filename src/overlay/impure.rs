@@ -22,13 +22,14 @@ use crate::model::names::Xattr;
 ///
 /// # Errors
 ///
-/// `EIO` if it is not in upper, and what upper's filesystem says. That it has no attributes is no error.
+/// `EIO` if it is not in upper, and what upper's filesystem says. That it has no attributes is no error: then
+/// as long as the inodes are in use they still show other numbers than those in upper.
 pub(super) fn mark(edit: &Edit<'_>, node: &Node) -> Result {
     if node.is_impure() {
         return Ok(());
     }
     match edit.mark(edit.writable.upper(node)?, Xattr::Impure, b"y", EOPNOTSUPP) {
-        Err(error) if error == EOPNOTSUPP => return Ok(()),
+        Err(error) if error == EOPNOTSUPP => (),
         result => result?,
     }
     node.set_impure(match edit.instance.numbers().same_device() {

@@ -31,6 +31,7 @@ use crate::kmod::Module;
 use crate::layer::Layer;
 use crate::registry::Test;
 use crate::sys;
+use crate::userns;
 
 pub const TESTS: &[Test] = &[
     Test::new("ino_copied_up_same_fs", "1.10 L3 X3 X4 R4", same_fs).on_disks_too(),
@@ -48,6 +49,11 @@ pub const TESTS: &[Test] = &[
         origin_is_lost,
     )
     .on_disks_too(),
+    Test::new(
+        "ino_listed_without_attributes",
+        "1.10 X4 R4",
+        without_attributes,
+    ),
     Test::new(
         "ino_listed_by_open_directory",
         "1.10 R3 R4 M12",
@@ -433,6 +439,26 @@ fn origin_is_lost(fx: &Fixture) -> Result {
     // Inodes that nobody uses are forgotten by that, and the directory is in use.
     mount_remount(ov.path(), MountFlags::RDONLY, c"").context("remount")?;
     listed_as_shown(&dir, &sys::read_entries(&open, 4096)?)
+}
+
+/// Upper keeps no attributes of the overlay where the mounter may not set them.
+fn without_attributes(fx: &Fixture) -> Result {
+    userns::run(fx, |fx, place| {
+        let layer = |name: &str| Layer::create(place.join(name));
+        let (upper, work, lower) = (layer("upper")?, layer("work")?, layer("lower")?);
+        let point = layer("mnt")?;
+        lower.dir("d")?.file("d/f", "data")?.file("d/g", "")?;
+        let options = Options::new().lowers(&[&lower]).upper(&upper, &work);
+        fx.mount_at(point.path(), &options).context("mount")?;
+        let dir = point.join("d");
+        listed_as_shown(&dir, &sys::list(&dir)?)?;
+        copy(dir.join("f"))?;
+        for _ in 0..2 {
+            listed_as_shown(&dir, &sys::list(&dir)?)?;
+        }
+        fx.unmount(point.path())?;
+        Ok(())
+    })
 }
 
 /// A directory that is copied up while it is read is read to its end where it was.
