@@ -116,7 +116,8 @@ pub(super) fn is_told(instance: &Instance, inode: &Inode<Overlay>) -> bool {
         inode.file_type() == FileType::Regular || instance.namespace() == Namespace::Trusted;
     let is_kept = |writable: Writable<'_>| writable.abilities.xattrs;
     has_attributes
-        && instance.writable().is_ok_and(is_kept)
+        // Where nothing can be copied, it was found by what upper tells.
+        && instance.writable().map_or(true, is_kept)
         && instance.layers().get(origin.layer()).is_ok_and(|layer| {
             decodes_handles(layer.mount().superblock()) && is_told_apart(instance, layer)
         })

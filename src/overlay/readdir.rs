@@ -31,6 +31,7 @@ use super::{
     },
     impure,
     layer::{
+        FsId,
         Layer,
         LayerId, //
     },
@@ -64,6 +65,7 @@ use crate::{
     },
     vfs::{
         copy,
+        cred::Capability,
         dentry::Dentry,
         file::{
             File,
@@ -457,6 +459,10 @@ fn resolved_number(
                     false => Number::Fleeting(number),
                 }))
             }
+            None if is_own_number(entry) => {
+                let number = space.listed(entry.ino, FsId::UPPER);
+                Ok(Some(Number::Lasting(number)))
+            }
             None => {
                 let number = lookup::listed_number(instance, node, entry.name)?;
                 Ok(number.map(Number::Lasting))
@@ -465,6 +471,12 @@ fn resolved_number(
     }
     let fs = instance.layers().get(layer)?.fs();
     Ok(Some(Number::Lasting(space.listed(entry.ino, fs))))
+}
+
+/// Whether the entry, which is from upper and of which no inode is in use, has its own number, since the
+/// mounter may not find what it was copied from.
+fn is_own_number(entry: &Entry<'_>) -> bool {
+    entry.d_type == FileType::Regular.d_type() && !Capability::DacReadSearch.is_held()
 }
 
 /// Whether `stat(2)` may show the number of another object for the entry, which is from upper.
