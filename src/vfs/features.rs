@@ -24,6 +24,18 @@ impl SuperBlock<AnyFs> {
         flags & bindings::ROVL_SB_NOSEC as c_ulong != 0 // CAST: A positive flag below 2^31.
     }
 
+    /// Whether a clone comes to the disk before any name that its file gets afterwards, as far as is known.
+    ///
+    /// XFS writes the data out before it shares it, and logs both changes in their order. The log of btrfs may
+    /// hold the name of a file without its extents.
+    pub(crate) fn orders_clones(&self) -> bool {
+        // CAST: A positive number below 2^31.
+        const XFS: c_ulong = bindings::XFS_SUPER_MAGIC as c_ulong;
+
+        // SAFETY: The superblock is valid by the type invariant; the field is set before it is mounted.
+        unsafe { (*self.as_ptr()).s_magic == XFS }
+    }
+
     /// Whether writing back has failed, and nobody has been told yet.
     pub(crate) fn has_unseen_write_error(&self) -> bool {
         // SAFETY: The superblock is valid by the type invariant, and errseq is made to be read at any

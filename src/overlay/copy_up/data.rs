@@ -34,14 +34,16 @@ pub(super) fn copy(plan: &Plan<'_>, to: &LayerFile) -> Result {
     let size = plan.stat.size();
     let cred = plan.instance.mounter();
     let from = LayerFile::open_to_read(&plan.source, OpenFlags::LARGE_FILE, cred)?;
-    // That it cannot be shared is what is to be expected. What is shared is on the disk already; that it is
-    // shared, and the name that follows, go to the filesystem's journal in that order.
-    if from.clone_to(to, size) == Ok(size) {
-        return Ok(());
+    // That it cannot be shared is what is to be expected.
+    let is_shared = from.clone_to(to, size) == Ok(size);
+    if !is_shared {
+        from.may_copy_to(to, size)?;
+        copy_ranges(&from, to, size)?;
     }
-    from.may_copy_to(to, size)?;
-    copy_ranges(&from, to, size)?;
-    if plan.syncing() == Syncing::WithData {
+    // overlayfs never syncs what is shared. Where the name may come to the disk before that, a file would be
+    // empty after a crash.
+    let is_ordered = is_shared && plan.writable.layer.mount().superblock().orders_clones();
+    if plan.syncing() == Syncing::WithData && !is_ordered {
         to.sync_all()?;
     }
     Ok(())
