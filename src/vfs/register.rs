@@ -99,14 +99,15 @@ impl<F: FileSystem> Registration<F> {
     unsafe extern "C" fn kill_sb(sb: *mut bindings::super_block) {
         // SAFETY: By the callback's contract.
         let data = unsafe { (*sb).s_fs_info };
+        if data.is_null() {
+            // It could not be completed.
+            // SAFETY: By the callback's contract.
+            return unsafe { bindings::kill_anon_super(sb) };
+        }
         // SAFETY: Can be called whenever it is allowed to sleep.
         let grace_period = unsafe { bindings::rovl_start_poll_synchronize_rcu_expedited() };
         // SAFETY: By the callback's contract. The superblock itself stays until the caller is done with it.
         unsafe { bindings::kill_anon_super(sb) };
-        if data.is_null() {
-            // It never was given any, or they are gone already.
-            return;
-        }
         // SAFETY: As above.
         unsafe { bindings::rovl_cond_synchronize_rcu_expedited(grace_period) };
         // SAFETY: There are no inodes left, and there is nobody left to use the superblock.

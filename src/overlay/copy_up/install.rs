@@ -238,7 +238,8 @@ impl Plan<'_> {
     /// Whether the object has lost its only name, and is known by a descriptor alone.
     ///
     /// A whiteout takes that name in upper, but not for ever: it goes before its directory does, when
-    /// something is renamed over that. An unlink waits for the node's lock, so the answer stays.
+    /// something is renamed over that. That rename has the directory in upper locked, as the caller has here;
+    /// an unlink makes the whiteout while it has the node's lock, as the caller has too.
     fn is_removed(&self) -> bool {
         !self.dentry.is_cached() && self.inode.links() == 0
     }
