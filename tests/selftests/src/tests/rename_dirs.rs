@@ -128,7 +128,7 @@ fn over_beside_copies(fx: &Fixture) -> Result {
         open.push(sys::open_read(&path)?);
         fs::remove_file(&path).context("remove")?;
     }
-    let done = AtomicBool::new(false);
+    let (begun, done) = (AtomicBool::new(false), AtomicBool::new(false));
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
@@ -136,8 +136,12 @@ fn over_beside_copies(fx: &Fixture) -> Result {
                     // Whether it can be changed is up to the filesystem.
                     let _ = rustix::fs::fchmod(fd, Mode::from_raw_mode(0o600));
                 }
+                begun.store(true, Ordering::Relaxed);
             }
         });
+        while !begun.load(Ordering::Relaxed) {
+            std::thread::yield_now();
+        }
         let result = rename(&ov, "new", "d");
         done.store(true, Ordering::Relaxed);
         result
