@@ -39,6 +39,7 @@ use kernel::{
 };
 
 use super::{
+    attr::Stat,
     dentry::Dentry,
     inode::Inode,
     lookup::qstr,
@@ -311,6 +312,13 @@ impl<'a> TakenName<'a> {
         self.0.child()
     }
 
+    /// Gives the directory the times that `times` tells, if that can be done. Nobody else can change it from
+    /// when it was locked.
+    pub(crate) fn give_directory_times(&self, times: &Stat) {
+        // SAFETY: By the type invariant the directory is locked.
+        unsafe { self.0.access.give_times_locked(self.0.dir, times) };
+    }
+
     /// Unlocks the directory and keeps what the name stands for.
     pub(crate) fn keep(self) -> ARef<Dentry<AnyFs>> {
         self.0.child().into()
@@ -353,8 +361,8 @@ impl RenameFlags {
 /// `start_renaming_dentry` or `start_renaming_two_dentries` has succeeded for `data`.
 pub(crate) struct Renaming<'a> {
     data: bindings::renamedata,
-    _access: &'a WriteAccess<'a>,
-    _to: &'a Dentry<AnyFs>,
+    access: &'a WriteAccess<'a>,
+    to: &'a Dentry<AnyFs>,
 }
 
 impl Renaming<'_> {
@@ -366,6 +374,20 @@ impl Renaming<'_> {
     pub(crate) fn rename(mut self) -> Result {
         // SAFETY: By the type invariant all in `data` is valid and locked.
         to_result(unsafe { bindings::vfs_rename(&mut self.data) })
+    }
+
+    /// Carries it out, and gives the directory of the new place the times that `times` tells, if that can be
+    /// done.
+    ///
+    /// # Errors
+    ///
+    /// As [`Renaming::rename`].
+    pub(crate) fn rename_with_times(mut self, times: &Stat) -> Result {
+        // SAFETY: By the type invariant all in `data` is valid and locked.
+        to_result(unsafe { bindings::vfs_rename(&mut self.data) })?;
+        // SAFETY: By the type invariant the directory is locked.
+        unsafe { self.access.give_times_locked(self.to, times) };
+        Ok(())
     }
 }
 

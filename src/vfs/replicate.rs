@@ -154,12 +154,12 @@ impl WriteAccess<'_> {
     }
 
     /// Gives `to` the times that `from` tells, if that can be done.
-    pub(crate) fn give_times(&self, to: &Dentry<AnyFs>, from: &Stat) {
-        let Some(inode) = to.inode() else {
-            return;
-        };
-        let _lock = InodeLock::take(inode);
-        // SAFETY: The inode is locked.
+    ///
+    /// # Safety
+    ///
+    /// The inode of `to` must be locked by the current task.
+    pub(super) unsafe fn give_times_locked(&self, to: &Dentry<AnyFs>, from: &Stat) {
+        // SAFETY: By this function's requirements.
         let _ = unsafe { self.change_locked(to, times_of(from)) };
     }
 

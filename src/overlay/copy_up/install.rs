@@ -200,14 +200,22 @@ impl Filled<'_> {
             sync(plan, &place)?;
         }
         let upper = plan.writable.upper(plan.directory.node())?;
-        // Only now, as copying may take long: what others do to the directory meanwhile changes its times.
-        let mut directory_times = Stat::empty();
-        directory_times.ask_for(&plan.writable.layer.path(upper))?;
+        // What others do to the directory while it is not locked changes its times.
+        let directory_times = || -> Result<Stat> {
+            let mut times = Stat::empty();
+            times.ask_for(&plan.writable.layer.path(upper))?;
+            Ok(times)
+        };
         let access = plan.writable.access()?;
         let object = plan.dentry.with_name(|name| match &mut place {
             Place::Nowhere(file) => match access.start_creating(upper, name)? {
                 Name::Free(_) if plan.is_removed() => Err(EEXIST),
-                Name::Free(free) => Ok(free.link(file.object())?.keep()),
+                Name::Free(free) => {
+                    let times = directory_times()?;
+                    let copy = free.link(file.object())?;
+                    copy.give_directory_times(&times);
+                    Ok(copy.keep())
+                }
                 Name::Taken(_) => Err(EEXIST),
             },
             Place::Work(work) => {
@@ -219,7 +227,7 @@ impl Filled<'_> {
                 if plan.is_removed() {
                     return Err(EEXIST);
                 }
-                renaming.rename()?;
+                renaming.rename_with_times(&directory_times()?)?;
                 work.state = State::Placed;
                 Ok(work.object.clone())
             }
@@ -228,8 +236,6 @@ impl Filled<'_> {
         plan.inode.node().set_upper(object.clone(), held)?;
         plan.inode.find_by(inode);
         plan.dentry.set_wish(revalidate::wish(plan.inode.node()));
-        // As far as that can be done: a directory does not change by a copy.
-        access.give_times(upper, &directory_times);
         Ok(())
     }
 }

@@ -77,8 +77,8 @@ impl WriteAccess<'_> {
         // INVARIANT: It has succeeded.
         Ok(Renaming {
             data,
-            _access: self,
-            _to: to,
+            access: self,
+            to,
         })
     }
 }
