@@ -7,6 +7,7 @@ mod data_paths;
 mod fields;
 mod mount;
 
+use std::cell::Cell;
 use std::io::IoSlice;
 use std::os::fd::AsRawFd;
 use std::os::fd::OwnedFd;
@@ -89,6 +90,8 @@ pub struct Session<'a> {
     upper: String,
     upper_on: Backing,
     queues: &'a Queues,
+    /// Whether a ring was asked for something.
+    asked_ring: Cell<bool>,
     slots: [Option<OwnedFd>; SLOTS],
     maps: [Option<Mapping>; MAPS],
     user: User,
@@ -106,6 +109,7 @@ impl<'a> Session<'a> {
             upper: side.upper().to_owned(),
             upper_on: setup.upper_on,
             queues,
+            asked_ring: Cell::new(false),
             slots: Default::default(),
             maps: Default::default(),
             user: User::Root,

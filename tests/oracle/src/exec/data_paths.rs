@@ -112,7 +112,10 @@ impl Session<'_> {
         let flags = rwf.flags().bits();
         let count = match by {
             Queue::Aio => self.queues.aio(fd, at, flags, request),
-            Queue::Uring => self.queues.uring(fd, at, flags, request),
+            Queue::Uring => {
+                self.asked_ring.set(true);
+                self.queues.uring(fd, at, flags, request)
+            }
         }?;
         Ok(match ask {
             Ask::Read => data::digest(room.get().get(..count).unwrap_or_default()),

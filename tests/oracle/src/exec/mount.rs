@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::time::Duration;
+use std::time::Instant;
 
 use rustix::io::Errno;
 use rustix::mount::mount_remount;
@@ -19,11 +20,24 @@ impl Session<'_> {
         let nothing = |()| String::new();
         let root = self.root.as_str();
         Some(match step {
-            Step::MakeReadOnly => mount_remount(root, MountFlags::RDONLY, c"").map(nothing),
+            Step::MakeReadOnly => self.make_read_only().map(nothing),
             Step::MakeWritable => mount_remount(root, MountFlags::empty(), c"").map(nothing),
             Step::Freeze => self.freeze().map(nothing),
             _ => return None,
         })
+    }
+
+    fn make_read_only(&self) -> SysResult<()> {
+        // A ring lets go of a file some time after it has told the result, and nobody can wait for that.
+        let end = Instant::now() + Duration::from_millis(200);
+        loop {
+            match mount_remount(self.root.as_str(), MountFlags::RDONLY, c"") {
+                Err(Errno::BUSY) if self.asked_ring.get() && Instant::now() < end => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                result => return result,
+            }
+        }
     }
 
     fn freeze(&self) -> SysResult<()> {
