@@ -219,7 +219,7 @@ fn in_busy_directory(fx: &Fixture) -> Result {
     // The directory is copied first, which takes no time then.
     fs::write(ov.join("d/first"), "")?;
     // How long it takes to copy so much depends on the machine.
-    for size in [48 << 20, 384 << 20] {
+    for size in [24 << 20, 384 << 20] {
         let name = format!("d/{size}");
         lower.file(&name, vec![1; size])?;
         if is_created_meanwhile(&ov.join(&name), &ov.join(format!("{name}.new")))? {

@@ -170,7 +170,7 @@ fn lazy_with_open_directory(fx: &Fixture) -> Result {
 
 /// The last one who goes releases the mount, while others are still on paths from there.
 fn lazy_beside_walks(fx: &Fixture) -> Result {
-    const ROUNDS: usize = 40;
+    const ROUNDS: usize = 15;
 
     for _ in 0..ROUNDS {
         let ov = mounted(fx)?;
