@@ -372,8 +372,7 @@ impl Renaming<'_> {
     ///
     /// `EINVAL` if the filesystem does not know the flags, and others.
     pub(crate) fn rename(mut self) -> Result {
-        // SAFETY: By the type invariant all in `data` is valid and locked.
-        to_result(unsafe { bindings::vfs_rename(&mut self.data) })
+        self.carry_out()
     }
 
     /// Carries it out, and gives the directory of the new place the times that `times` tells, if that can be
@@ -383,11 +382,15 @@ impl Renaming<'_> {
     ///
     /// As [`Renaming::rename`].
     pub(crate) fn rename_with_times(mut self, times: &Stat) -> Result {
-        // SAFETY: By the type invariant all in `data` is valid and locked.
-        to_result(unsafe { bindings::vfs_rename(&mut self.data) })?;
+        self.carry_out()?;
         // SAFETY: By the type invariant the directory is locked.
         unsafe { self.access.give_times_locked(self.to, times) };
         Ok(())
+    }
+
+    fn carry_out(&mut self) -> Result {
+        // SAFETY: By the type invariant all in `data` is valid and locked.
+        to_result(unsafe { bindings::vfs_rename(&mut self.data) })
     }
 }
 

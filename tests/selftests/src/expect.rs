@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use crate::check;
 use crate::check::Failure;
 use crate::check::Result;
+use crate::check::Table;
 use crate::sys;
 
 /// The file can be read and holds this text.
@@ -60,4 +61,27 @@ pub fn lists<S: AsRef<OsStr>>(path: impl AsRef<Path>, expected: &[S]) -> Result 
         Ok(names) => check::equal(format_args!("names in {path:?}"), names, expected),
         Err(error) => Err(Failure::new(format!("list {path:?}: {error}"))),
     }
+}
+
+/// The entries have the numbers that `stat(2)` shows for them in `dir`.
+pub fn listed_as_shown<'a>(
+    dir: &Path,
+    entries: impl IntoIterator<Item = &'a sys::Entry>,
+) -> Result {
+    let mut table = Table::new();
+    for entry in entries {
+        let path = dir.join(&entry.name);
+        let shown = sys::lstat(&path)?.st_ino;
+        table.note(check::equal(
+            format_args!("number of {path:?}"),
+            entry.ino,
+            shown,
+        ))?;
+    }
+    table.finish()
+}
+
+/// The names in the entries have the numbers that `stat(2)` shows for them in `dir`.
+pub fn names_listed_as_shown(dir: &Path, entries: &[sys::Entry]) -> Result {
+    listed_as_shown(dir, entries.iter().filter(|entry| !entry.is_dot()))
 }

@@ -24,6 +24,7 @@ use crate::check::Context;
 use crate::check::Failure;
 use crate::check::Result;
 use crate::check::Table;
+use crate::expect::names_listed_as_shown;
 use crate::fixture::Fixture;
 use crate::fixture::Mounted;
 use crate::fixture::Options;
@@ -405,17 +406,6 @@ fn hard_links(fx: &Fixture) -> Result {
     Ok(())
 }
 
-/// Fails unless the entries have the numbers that `stat(2)` shows for them in `dir`.
-fn listed_as_shown(dir: &Path, entries: &[sys::Entry]) -> Result {
-    let mut table = Table::new();
-    for entry in entries.iter().filter(|entry| !entry.is_dot()) {
-        let shown = sys::lstat(dir.join(&entry.name))?.st_ino;
-        let what = format!("number of {:?}", entry.name);
-        table.note(check::equal(what, entry.ino, shown))?;
-    }
-    table.finish()
-}
-
 /// Where the mounter may not find objects by their handles, a copy has the number of its original only as
 /// long as its inode is in use. What is listed follows.
 fn origin_is_lost(fx: &Fixture) -> Result {
@@ -432,13 +422,13 @@ fn origin_is_lost(fx: &Fixture) -> Result {
     let dir = ov.join("d");
     let open = sys::open_dir(&dir)?;
     copy(dir.join("renamed"))?;
-    listed_as_shown(&dir, &sys::list(&dir)?)?;
+    names_listed_as_shown(&dir, &sys::list(&dir)?)?;
     copy(dir.join("copied"))?;
     std::fs::rename(dir.join("renamed"), dir.join("moved")).context("rename")?;
-    listed_as_shown(&dir, &sys::list(&dir)?)?;
+    names_listed_as_shown(&dir, &sys::list(&dir)?)?;
     // Inodes that nobody uses are forgotten by that, and the directory is in use.
     mount_remount(ov.path(), MountFlags::RDONLY, c"").context("remount")?;
-    listed_as_shown(&dir, &sys::read_entries(&open, 4096)?)
+    names_listed_as_shown(&dir, &sys::read_entries(&open, 4096)?)
 }
 
 /// Upper keeps no attributes of the overlay where the mounter may not set them.
@@ -451,10 +441,10 @@ fn without_attributes(fx: &Fixture) -> Result {
         let options = Options::new().lowers(&[&lower]).upper(&upper, &work);
         fx.mount_at(point.path(), &options).context("mount")?;
         let dir = point.join("d");
-        listed_as_shown(&dir, &sys::list(&dir)?)?;
+        names_listed_as_shown(&dir, &sys::list(&dir)?)?;
         copy(dir.join("f"))?;
         for _ in 0..2 {
-            listed_as_shown(&dir, &sys::list(&dir)?)?;
+            names_listed_as_shown(&dir, &sys::list(&dir)?)?;
         }
         fx.unmount(point.path())?;
         Ok(())
@@ -485,6 +475,6 @@ fn by_open_directory(fx: &Fixture) -> Result {
         !before.is_empty() && !after.is_empty(),
         "it was read at once",
     )?;
-    listed_as_shown(&dir, &before)?;
-    listed_as_shown(&dir, &after)
+    names_listed_as_shown(&dir, &before)?;
+    names_listed_as_shown(&dir, &after)
 }
