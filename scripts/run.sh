@@ -86,6 +86,14 @@ case $status in
 122) reason="the guest died; its log is $log" ;;
 *) reason="the guest ended with status $status; its log is $log" ;;
 esac
+# With CMD= it is the command's status that counts.
+if [[ -z $reason ]]; then
+	status=0
+	# The shell in the container expands it.
+	# shellcheck disable=SC2016
+	terminal='' container /bin/sh -c 'echo data >/etc/new && test "$(cat /etc/new)" = data && exit 7' || status=$?
+	((status == 7)) || reason="a command in a container that ends with 7 ended with $status; the guest's log is $log"
+fi
 # The guest wrote to a copy, if at all.
 if ! (cd "$image" && sha256sum --check --status sum); then
 	reason="the image in $image has changed${reason:+, and }$reason"
