@@ -119,12 +119,21 @@ impl Watcher for Attributes {
 /// Maps the file into memory: the one that has the data now, so that a mapping never shows older data than
 /// reading does (Q7). Overlayfs maps the one that was opened first.
 ///
+/// The process has its memory locked. One who is asked before upper's file is opened may want to look at that,
+/// and would wait for the process that waits for the answer: then what is open already is mapped.
+///
 /// # Errors
 ///
 /// `ENODEV`, and what the layer's filesystem says.
 pub(crate) fn mmap(file: &File<Overlay>, files: &LayerFiles, vma: &VmaNew) -> Result {
-    let mounter = file.inode().superblock().data().mounter();
-    latest(file, files)?.mmap::<Attributes>(vma, mounter)
+    let instance = file.inode().superblock().data();
+    let upper = instance.layers().upper();
+    let real = match upper.is_some_and(|upper| upper.mount().superblock().has_permission_watchers())
+    {
+        true => files.latest(),
+        false => latest(file, files)?,
+    };
+    real.mmap::<Attributes>(vma, instance.mounter())
 }
 
 /// Seeks. The position of `file` is the one that counts; only the layer's filesystem knows of holes, and

@@ -69,6 +69,7 @@ void rovl_acl_dont_cache(struct inode *inode);
 struct posix_acl *rovl_posix_acl_dup(struct posix_acl *acl);
 void rovl_posix_acl_release(struct posix_acl *acl);
 
+bool rovl_sb_has_permission_watchers(struct super_block *sb);
 bool rovl_sb_has_encoding(const struct super_block *sb);
 bool rovl_sb_same_encoding(const struct super_block *sb1,
 			   const struct super_block *sb2);

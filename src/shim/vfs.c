@@ -5,6 +5,7 @@
 
 #include <linux/exportfs.h>
 #include <linux/filelock.h>
+#include <linux/fsnotify.h>
 #include <linux/sched/signal.h>
 #include <linux/security.h>
 #include <linux/splice.h>
@@ -201,6 +202,15 @@ struct posix_acl *rovl_posix_acl_dup(struct posix_acl *acl)
 void rovl_posix_acl_release(struct posix_acl *acl)
 {
 	posix_acl_release(acl);
+}
+
+bool rovl_sb_has_permission_watchers(struct super_block *sb)
+{
+#ifdef CONFIG_FANOTIFY_ACCESS_PERMISSIONS
+	return fsnotify_sb_has_priority_watchers(sb, FSNOTIFY_PRIO_CONTENT);
+#else
+	return false;
+#endif
 }
 
 bool rovl_sb_has_encoding(const struct super_block *sb)

@@ -36,6 +36,13 @@ impl SuperBlock<AnyFs> {
         unsafe { (*self.as_ptr()).s_magic == XFS }
     }
 
+    /// Whether somebody may be asked before one of its files is opened (C: `FAN_OPEN_PERM`), and how long that
+    /// takes is up to them.
+    pub(crate) fn has_permission_watchers(&self) -> bool {
+        // SAFETY: The superblock is valid by the type invariant.
+        unsafe { bindings::rovl_sb_has_permission_watchers(self.as_ptr()) }
+    }
+
     /// Whether writing back has failed, and nobody has been told yet.
     pub(crate) fn has_unseen_write_error(&self) -> bool {
         // SAFETY: The superblock is valid by the type invariant, and errseq is made to be read at any

@@ -149,3 +149,47 @@ pub fn idmap_mount(mount: impl AsFd, user_namespace: impl AsFd) -> Result<()> {
     }
     Ok(())
 }
+
+/// A fanotify group that is asked before anything in the filesystem of `path` is opened.
+pub fn guard_opens(path: &Path) -> Result<OwnedFd> {
+    let flags = libc::FAN_CLASS_CONTENT | libc::FAN_CLOEXEC;
+    // SAFETY: the call takes no pointers.
+    let group = unsafe { libc::syscall(libc::SYS_fanotify_init, flags, libc::O_RDONLY) };
+    let group = owned(group)?;
+    let name = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: the name is a C string.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_fanotify_mark,
+            group.as_raw_fd(),
+            libc::FAN_MARK_ADD | libc::FAN_MARK_FILESYSTEM,
+            libc::FAN_OPEN_PERM,
+            libc::AT_FDCWD,
+            name.as_ptr(),
+        )
+    };
+    if result != 0 {
+        return Err(Error::last_os_error());
+    }
+    Ok(group)
+}
+
+/// Waits for a question of the group, and permits what it is about once `before` was called.
+pub fn permit_open(group: impl AsFd, before: impl FnOnce()) -> Result<()> {
+    /// Of `struct fanotify_event_metadata`: where the descriptor is.
+    const FD: usize = 16;
+
+    let mut event = [0; 24];
+    let length = rustix::io::read(&group, &mut event)?;
+    if length < event.len() {
+        return Err(Error::other("the event is too short"));
+    }
+    before();
+    let fd: [u8; 4] = [event[FD], event[FD + 1], event[FD + 2], event[FD + 3]];
+    // SAFETY: the kernel has made the descriptor for us.
+    let file = unsafe { OwnedFd::from_raw_fd(i32::from_ne_bytes(fd)) };
+    let answer = [fd, libc::FAN_ALLOW.to_ne_bytes()].concat();
+    rustix::io::write(&group, &answer)?;
+    drop(file);
+    Ok(())
+}

@@ -2,10 +2,17 @@
 
 //! Memory mappings of files.
 
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+use std::time::Instant;
+
 use rustix::io::Errno;
 use rustix::mm::MapFlags;
 use rustix::mm::MprotectFlags;
 use rustix::mm::ProtFlags;
+use rustix::process::waitpid;
+use rustix::process::Signal;
+use rustix::process::WaitOptions;
 
 use crate::check;
 use crate::check::Context;
@@ -14,6 +21,7 @@ use crate::check::Result;
 use crate::check::Table;
 use crate::expect::data;
 use crate::fixture::Fixture;
+use crate::raw;
 use crate::registry::Test;
 use crate::sys;
 use crate::sys::Mapping;
@@ -52,6 +60,7 @@ pub const TESTS: &[Test] = &[
     Test::new("mmap_map_files_link", "F5", map_files_link),
     Test::new("mmap_through_two_overlays", "F5 F25", through_two_overlays),
     Test::new("mmap_in_upper", "F5 M4", in_upper).on_disks_too(),
+    Test::new("mmap_where_opens_are_watched", "F5 Q7", watched).limit(120),
 ];
 
 const PAGE: usize = 4096;
@@ -288,4 +297,48 @@ fn in_upper(fx: &Fixture) -> Result {
         check::bytes("mapping", mapping.bytes(), &file_data(5 * PAGE))?;
     }
     Ok(())
+}
+
+/// Who is asked before files are opened may look at the memory of the process that opens them, also when a file
+/// is mapped that was copied up since it was opened.
+fn watched(fx: &Fixture) -> Result {
+    let (upper, lower) = (fx.layer("upper")?, fx.layer("lower")?);
+    lower.file("f", file_data(PAGE))?;
+    let path = fx.upper(&upper, &[&lower])?.join("f");
+    let group = match raw::guard_opens(upper.path()) {
+        Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
+            return Err(Failure::skip("nobody can be asked before files are opened"));
+        }
+        other => other.context("watch opens")?,
+    };
+    let Some(child) = sys::fork()? else {
+        let mapped = || -> Result {
+            let fd = sys::open_read(&path)?;
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+            let mapping = Mapping::new(&fd, PAGE, MapFlags::PRIVATE, ProtFlags::READ)?;
+            check::bytes("mapped", mapping.bytes(), &file_data(PAGE))
+        };
+        std::process::exit(mapped().is_err().into());
+    };
+    let maps = format!("/proc/{}/maps", child.as_raw_nonzero());
+    // It goes on asking, for nobody, once the child has gone.
+    std::thread::spawn(
+        move || {
+            while raw::permit_open(&group, || drop(std::fs::read(&maps))).is_ok() {}
+        },
+    );
+    let begin = Instant::now();
+    loop {
+        if let Some((_, status)) = waitpid(Some(child), WaitOptions::NOHANG)? {
+            return check::equal("status of the child", status.exit_status(), Some(0));
+        }
+        if begin.elapsed() > Duration::from_secs(20) {
+            rustix::process::kill_process(child, Signal::KILL)?;
+            waitpid(Some(child), WaitOptions::empty())?;
+            return Err(Failure::new(
+                "the one who is asked waits for the one who asks",
+            ));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
