@@ -92,7 +92,7 @@ impl Probe<'_> {
     /// `EINVAL` if things are missing that a filesystem of this kind must have (E15), and what the
     /// filesystem says.
     pub(super) fn run(&self, options: &mut options::Options) -> Result<Abilities> {
-        let types = self.tells_types()?;
+        let types = self.tells_types().inspect_err(|e| self.explain(*e))?;
         if !types {
             self.log.warn(fmt!(
                 "upperdir: filesystem does not tell file types in directories (d_type), whiteouts will show"
@@ -103,7 +103,9 @@ impl Probe<'_> {
             self.log
                 .warn(fmt!("upperdir: filesystem does not support O_TMPFILE"));
         }
-        let whiteouts = self.renames_with_whiteout()?;
+        let whiteouts = self
+            .renames_with_whiteout()
+            .inspect_err(|e| self.explain(*e))?;
         if !whiteouts {
             self.log.warn(fmt!(
                 "upperdir: filesystem does not support RENAME_WHITEOUT"
@@ -123,6 +125,15 @@ impl Probe<'_> {
             whiteout_renames: whiteouts,
             xattrs,
         })
+    }
+
+    /// Says that trying did not work out.
+    fn explain(&self, error: Error) {
+        self.log.refuse(fmt!(
+            "workdir: failed to find out what the filesystem on {} can do ({})",
+            self.name,
+            Errno(error)
+        ));
     }
 
     /// Switches off in `options` what needs file handles, if there are none.
@@ -188,7 +199,10 @@ impl Probe<'_> {
 
     fn temporary(&self, name: &TempName) -> Result<ARef<Dentry<AnyFs>>> {
         match self.access.start_creating(self.work, name.as_bytes())? {
-            Name::Free(name) => Ok(name.create(0)?.keep()),
+            Name::Free(free) => {
+                self.access
+                    .keep_cached(self.work, name.as_bytes(), free.create(0)?)
+            }
             // The directory was empty.
             Name::Taken(_) => Err(ESTALE),
         }

@@ -33,7 +33,6 @@ use crate::vfs::{
         Name,
         RenameFlags, //
     },
-    inode::Inode,
     locked_name::LockedName,
     lookup::Negative,
     AnyFs, //
@@ -76,10 +75,7 @@ impl SharedWhiteout {
             State::Kept(whiteout) => return Ok(Some(whiteout.clone())),
             State::Vacant => (),
         }
-        let name = TempName::next();
-        let whiteout = free_name(edit, edit.work(), name.as_bytes())?
-            .make_whiteout()?
-            .keep();
+        let whiteout = prepare(edit, TempName::next().as_bytes())?;
         *state = State::Kept(whiteout.clone());
         Ok(Some(whiteout))
     }
@@ -92,12 +88,14 @@ impl SharedWhiteout {
             return false;
         }
         // One name is what all filesystems allow.
-        let links = whiteout.inode().map_or(0, Inode::links);
-        *state = if error == EMLINK && links > 1 {
-            State::Vacant
-        } else {
+        let has_one_name = || whiteout.inode().is_none_or(|inode| inode.links() <= 1);
+        let never = error == ENOSYS || error == EOPNOTSUPP || error == EMLINK && has_one_name();
+        // Else it may be something about the directory, or for the time being.
+        *state = if never {
             pr_warn!("failed to link a whiteout, each will be made for itself ({error:?})\n");
             State::Off
+        } else {
+            State::Vacant
         };
         true
     }
@@ -109,6 +107,12 @@ fn free_name<'a>(edit: &'a Edit<'_>, dir: &'a Dentry<AnyFs>, name: &[u8]) -> Res
         Name::Free(name) => Ok(name),
         Name::Taken(_) => Err(EEXIST),
     }
+}
+
+/// Makes a whiteout of its own in the work directory, where nothing has this name.
+fn prepare(edit: &Edit<'_>, name: &[u8]) -> Result<ARef<Dentry<AnyFs>>> {
+    let made = free_name(edit, edit.work(), name)?.make_whiteout()?;
+    edit.access.keep_cached(edit.work(), name, made)
 }
 
 /// Makes a whiteout with the name `name` in the directory `dir`, where nothing has this name.
@@ -124,7 +128,7 @@ pub(super) fn make(
     let shared = edit.instance.whiteout();
     while let Some(whiteout) = shared.get(edit)? {
         match free_name(edit, dir, name)?.link(&whiteout) {
-            Ok(made) => return Ok(made.keep()),
+            Ok(made) => return edit.access.keep_cached(dir, name, made),
             // It is used itself, for which there is room even if there is none for another name.
             Err(error) if shared.take(&whiteout, error) => {
                 return place(edit, whiteout, dir, name);
@@ -134,13 +138,10 @@ pub(super) fn make(
         }
     }
     if *dir == *edit.work() {
-        return Ok(free_name(edit, dir, name)?.make_whiteout()?.keep());
+        return prepare(edit, name);
     }
     // Made where it goes, it would have the group that the directory passes on.
-    let temporary = TempName::next();
-    let whiteout = free_name(edit, edit.work(), temporary.as_bytes())?
-        .make_whiteout()?
-        .keep();
+    let whiteout = prepare(edit, TempName::next().as_bytes())?;
     place(edit, whiteout, dir, name)
 }
 

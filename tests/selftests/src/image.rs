@@ -19,6 +19,13 @@ use crate::fixture::Fixture;
 /// Where the superblock begins, and in it the features that who does not know them must not mount.
 const INCOMPATIBLE_FEATURES: u64 = 1024 + 0x60;
 
+/// There may be directories in which case does not count.
+const CASEFOLD: u32 = 0x2_0000;
+
+/// Where the superblock tells how characters are encoded: as UTF-8 of Unicode 12.1.
+const ENCODING: u64 = 1024 + 0x27c;
+const UTF8_12_1: u16 = 1;
+
 /// Names come with the type of what they lead to.
 const FILETYPE: u32 = 2;
 
@@ -35,11 +42,24 @@ pub fn format(path: &Path) -> Result {
 /// The same, on which listings do not tell what kind of file a name is.
 pub fn format_without_types(path: &Path) -> Result {
     format(path)?;
+    change_features(path, |features| features & !FILETYPE).map(drop)
+}
+
+/// The same, with directories in which case does not count if they are told so.
+pub fn format_folding(path: &Path) -> Result {
+    format(path)?;
+    let file = change_features(path, |features| features | CASEFOLD)?;
+    Ok(file.write_all_at(&UTF8_12_1.to_le_bytes(), ENCODING)?)
+}
+
+/// Changes the features that who does not know them must not mount.
+fn change_features(path: &Path, change: impl FnOnce(u32) -> u32) -> Result<File> {
     let file = OpenOptions::new().read(true).write(true).open(path)?;
     let mut features = [0; 4];
     file.read_exact_at(&mut features, INCOMPATIBLE_FEATURES)?;
-    let features = u32::from_le_bytes(features) & !FILETYPE;
-    Ok(file.write_all_at(&features.to_le_bytes(), INCOMPATIBLE_FEATURES)?)
+    let features = change(u32::from_le_bytes(features));
+    file.write_all_at(&features.to_le_bytes(), INCOMPATIBLE_FEATURES)?;
+    Ok(file)
 }
 
 /// How a filesystem in a file is mounted.

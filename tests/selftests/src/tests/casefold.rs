@@ -43,7 +43,7 @@ pub const TESTS: &[Test] = &[
 const CASEFOLD: IFlags = IFlags::from_bits_retain(0x4000_0000);
 
 /// Mounts a tmpfs that can fold case.
-fn tmpfs(fx: &Fixture, name: &str) -> Result<PathBuf> {
+pub(super) fn tmpfs(fx: &Fixture, name: &str) -> Result<PathBuf> {
     tmpfs_with(fx, name, c"mode=755,casefold=utf8-12.1.0")
 }
 
@@ -58,7 +58,7 @@ fn tmpfs_with(fx: &Fixture, name: &str, options: &CStr) -> Result<PathBuf> {
 }
 
 /// Makes an empty layer in which case does not count.
-fn layer(parent: &Path, name: &str) -> Result<Layer> {
+pub(super) fn layer(parent: &Path, name: &str) -> Result<Layer> {
     let layer = Layer::create(parent.join(name))?;
     ioctl_setflags(sys::open_dir(layer.path())?, CASEFOLD).context("fold case")?;
     Ok(layer)
