@@ -162,14 +162,18 @@ impl InodeOps for Directory {
         dir: &Inode<Overlay>,
         name: Unhashed<'_, Overlay>,
     ) -> Result<Option<ARef<Dentry<Overlay>>>> {
-        let inode = {
+        let found = {
             let _creds = dir.superblock().data().as_mounter();
             lookup::lookup(dir.superblock(), dir.node(), name.name())?
         };
-        let wish = inode
-            .as_deref()
-            .map_or(Wish::NONE, |inode| revalidate::wish(inode.node()));
-        name.splice(inode, wish)
+        let Some(found) = found else {
+            return name.splice(None, Wish::NONE);
+        };
+        if found.is_named_in_upper {
+            name.mark();
+        }
+        let wish = revalidate::wish(found.inode.node());
+        name.splice(Some(found.inode), wish)
     }
 
     fn create(idmap: &Idmap, name: NewName<'_, Overlay>, object: NewObject<'_>) -> Result {

@@ -28,6 +28,7 @@ use kernel::{
 
 use super::{
     attr,
+    casefold::Case,
     fs::{
         Instance,
         Overlay,
@@ -79,9 +80,23 @@ enum Extent {
     Empty,
 }
 
-/// Whether the object is in upper.
+/// Whether the object is in upper, by the name by which it is known here. Lower layers may have a file by several
+/// names, one of which is copied up and not the others: where two directories stand for one, or the filesystem
+/// does not count links. (C: `ovl_already_copied_up`.)
 fn is_up(dentry: &Dentry<Overlay>) -> Result<bool> {
-    Ok(dentry.inode().ok_or(ESTALE)?.node().upper().is_some())
+    let inode = dentry.inode().ok_or(ESTALE)?;
+    // A name that is gone needs none.
+    let has_name = || inode.is_directory() || dentry.is_marked() || !dentry.is_cached();
+    Ok(inode.node().upper().is_some() && has_name())
+}
+
+/// Whether `inode` has lost its only name, and is known by a descriptor alone.
+///
+/// A whiteout takes that name in upper, but not for ever: it goes before its directory does, when something is
+/// renamed over that. That rename has the directory in upper locked, as is the case when a copy gets its name;
+/// an unlink makes the whiteout while it has the node's lock.
+fn is_removed(dentry: &Dentry<Overlay>, inode: &Inode<Overlay>) -> bool {
+    !dentry.is_cached() && inode.links() == 0
 }
 
 /// Copies up the object, and what is above it. (C: `ovl_copy_up_flags`.)
@@ -122,14 +137,18 @@ fn one(
         return Ok(());
     }
     let plan = Plan::new(instance, writable, parent, dentry, extent)?;
-    plan.prepare()?.fill()?.install(&held)?;
+    match inode.node().upper() {
+        None => plan.prepare()?.fill()?.install(&held)?,
+        Some(upper) => plan.add_name(upper)?,
+    }
+    dentry.mark();
     // It looks the same as before, but for its size, if that was not copied.
     attr::refresh(inode);
     if !plan.keeps_origin() || !instance.numbers().same_device() {
         // It has a number of its own now, or one of another layer, which is not the one that is listed.
         listing::copied_up(plan.directory, dentry, inode);
-    } else if !origin::is_told(instance, inode) {
-        // It has another number as soon as its inode is forgotten.
+    } else if !origin::is_told(instance, inode) || instance.case() == Case::Folded {
+        // It has another number as soon as its inode is forgotten, or a name in another case.
         plan.directory.node().changed();
     }
     Ok(())

@@ -102,6 +102,7 @@ pub(crate) fn create(
     attr::refresh(directory);
     listing::added(directory, name.name(), &inode);
     let wish = revalidate::wish(inode.node());
+    name.mark();
     name.attach(inode, wish);
     Ok(())
 }
@@ -146,6 +147,7 @@ pub(crate) fn link(old: &Dentry<Overlay>, name: NewName<'_, Overlay>) -> Result 
     attr::refresh(inode);
     attr::refresh(directory);
     listing::linked(directory, name.name(), inode);
+    name.mark();
     // Whoever comes by the new name has to find what it was copied from.
     name.attach_uncached(inode.into());
     Ok(())
@@ -177,6 +179,7 @@ pub(crate) fn tmpfile(
     let real = file.make_below(&upper_dir, inode.mode())?;
     let inode = complete(instance, inode, real.dentry())?;
     let wish = revalidate::wish(inode.node());
+    file.name().mark();
     file.attach(inode, wish);
     Ok(real)
 }

@@ -11,7 +11,10 @@ use kernel::prelude::*;
 
 use super::{
     edit::Edit,
-    fs::Instance,
+    fs::{
+        Instance,
+        Overlay, //
+    },
     layer::LayerId,
     node::Node,
     readdir,
@@ -26,6 +29,7 @@ use crate::{
     },
     vfs::{
         dentry::Dentry,
+        locked_name::LockedName,
         AnyFs, //
     }, //
 };
@@ -52,7 +56,7 @@ impl Leftovers {
                 }
                 State::Whiteout | State::Gone => (),
                 // A file that may be a whiteout by an attribute counts as one that is none, as there.
-                State::Shown | State::Unchecked => {
+                State::Shown | State::Renumbered | State::Unchecked => {
                     if !matches!(entry.name, b"." | b"..") {
                         return Err(ENOTEMPTY);
                     }
@@ -67,7 +71,7 @@ impl Leftovers {
         self.0.is_empty()
     }
 
-    /// Removes the whiteouts from `dir`, so that something can be renamed over it.
+    /// Removes the whiteouts from `dir`, which `name` stands for, so that something can be renamed over it.
     ///
     /// The directory goes on looking empty all the while, after a crash too: before, it is made to hide
     /// what is below it altogether. That takes no other directory in its place, as in `ovl_clear_empty`,
@@ -80,6 +84,7 @@ impl Leftovers {
         &'a self,
         edit: &'a Edit<'a>,
         dir: &'a Dentry<AnyFs>,
+        name: &'a LockedName<'a, Overlay>,
     ) -> Result<Cleared<'a>> {
         let before = xattr::opaque(&edit.path(dir), edit.instance.namespace());
         if before != Opaque::Yes {
@@ -90,6 +95,7 @@ impl Leftovers {
             leftovers: self,
             edit,
             dir,
+            name,
             before,
         })
     }
@@ -117,6 +123,7 @@ pub(super) struct Cleared<'a> {
     leftovers: &'a Leftovers,
     edit: &'a Edit<'a>,
     dir: &'a Dentry<AnyFs>,
+    name: &'a LockedName<'a, Overlay>,
     /// Whether it hid what is below before.
     before: Opaque,
 }
@@ -140,18 +147,22 @@ impl Cleared<'_> {
             }
         }
         outcome?;
-        if self.before != Opaque::Yes {
-            let name = Xattr::Opaque.name(self.edit.instance.namespace());
-            self.edit.access.remove_xattr(self.dir, name)?;
+        match self.before {
+            Opaque::Yes => Ok(()),
+            Opaque::XWhiteouts => self.edit.mark(self.dir, Xattr::Opaque, b"x", EIO),
+            Opaque::No => {
+                let name = Xattr::Opaque.name(self.edit.instance.namespace());
+                self.edit.access.remove_xattr(self.dir, name)
+            }
         }
-        Ok(())
     }
 }
 
 impl Drop for Cleared<'_> {
     fn drop(&mut self) {
         if let Err(error) = self.restore() {
-            // The mark stays, so that it is empty when it is found the next time.
+            // The mark stays, so that it is empty when it is found the next time, which is soon.
+            self.name.forget();
             pr_err!("failed to put whiteouts back ({error:?})\n");
         }
     }

@@ -25,7 +25,10 @@ use super::{
     },
 };
 use crate::{
-    model::names::NAME_MAX,
+    model::{
+        merge::State,
+        names::NAME_MAX, //
+    },
     vfs::{
         dentry::Dentry,
         inode::Inode, //
@@ -72,22 +75,27 @@ fn insert(
     object: &Inode<Overlay>,
     number: u64,
 ) -> Result {
-    with_key(directory, name, |key| {
-        if is_read_anew(directory.node()) && listing.find(key).is_some() {
+    let at = with_key(directory, name, |key| {
+        // Upper may have kept the name in the case that it was listed in.
+        let listed = listing.find(key).and_then(|at| listing.get(at));
+        if listed.is_some_and(|listed| listed.name != name) {
             return Err(ESTALE);
         }
-        listing.insert(name, key, number, object.d_type())?;
-        Ok(())
-    })
+        Ok(listing.insert(name, key, number, object.d_type())?)
+    })?;
+    if !may_lose_mark(directory.node()) {
+        return Ok(());
+    }
+    if number != number::own(object)? {
+        listing.set_state(at, State::Renumbered);
+    }
+    keeps_mark(listing)
 }
 
 /// Says that there is no `name` in `directory` any more.
 ///
 /// The directory is locked, and no write access is held.
 pub(super) fn removed(directory: &Inode<Overlay>, name: &[u8]) {
-    if is_read_anew(directory.node()) {
-        return directory.node().changed();
-    }
     directory.node().changed_by(|listing| {
         with_key(directory, name, |key| {
             // Where one name goes, more may follow, so that it pays to find them quickly.
@@ -95,6 +103,9 @@ pub(super) fn removed(directory: &Inode<Overlay>, name: &[u8]) {
             listing.remove(key);
             Ok(())
         })?;
+        if may_lose_mark(directory.node()) {
+            keeps_mark(listing)?;
+        }
         tidy(listing)
     });
 }
@@ -136,14 +147,25 @@ fn is_in(dentry: &Dentry<Overlay>, directory: &Inode<Overlay>) -> bool {
         .is_some_and(|parent| ptr::eq(parent, directory))
 }
 
-/// Whether the directory may stop being impure when one of its names goes, or stands for something else,
-/// which is found out by reading it. A new name leaves it as it is.
-fn is_read_anew(directory: &Node) -> bool {
+/// Whether the directory stops being impure when nothing in it shows another number than upper lists.
+fn may_lose_mark(directory: &Node) -> bool {
     directory.numbers() == Numbers::LookUp && is_pure_upper(directory)
 }
 
+/// Fails if nothing does: the mark goes when the directory is read anew.
+fn keeps_mark(listing: &Listing) -> Result {
+    match listing.renumbered() {
+        0 => Err(ESTALE),
+        _ => Ok(()),
+    }
+}
+
 /// Calls `work` with what `name` is found by.
-fn with_key(directory: &Inode<Overlay>, name: &[u8], work: impl FnOnce(&[u8]) -> Result) -> Result {
+fn with_key<T>(
+    directory: &Inode<Overlay>,
+    name: &[u8],
+    work: impl FnOnce(&[u8]) -> Result<T>,
+) -> Result<T> {
     let instance = directory.superblock().data();
     let layer = instance.layers().upper().ok_or(EROFS)?;
     let mut room = [0; NAME_MAX + 1];

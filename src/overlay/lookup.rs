@@ -60,6 +60,13 @@ use crate::{
     }, //
 };
 
+/// What a name stands for.
+pub(crate) struct Named {
+    pub(crate) inode: ARef<Inode<Overlay>>,
+    /// Whether upper has the name. The object may be there by other names alone.
+    pub(crate) is_named_in_upper: bool,
+}
+
 /// Looks `name` up in the directory that `parent` is the node of. `None` is a name that does not exist.
 ///
 /// # Errors
@@ -72,7 +79,7 @@ pub(crate) fn lookup(
     sb: &SuperBlock<Overlay>,
     parent: &Node,
     name: &[u8],
-) -> Result<Option<ARef<Inode<Overlay>>>> {
+) -> Result<Option<Named>> {
     let instance = sb.data();
     if u64::try_from(name.len())? > instance.layers().name_length() {
         return Err(ENAMETOOLONG);
@@ -86,7 +93,10 @@ pub(crate) fn lookup(
     if let (Some(upper), Some(lower), true) = (&finding.upper, lower, finding.is_directory) {
         origin::mend(instance, parent, upper, lower)?;
     }
-    inode(sb, finding).map(Some)
+    Ok(Some(Named {
+        is_named_in_upper: finding.upper.is_some(),
+        inode: inode(sb, finding)?,
+    }))
 }
 
 /// The object whose address identifies an inode, so that all names of one file have one inode.

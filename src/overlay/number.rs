@@ -272,6 +272,15 @@ pub(super) fn listed(inode: &Inode<Overlay>) -> Result<u64> {
         return shown(inode);
     }
     // Where they cannot agree with what is shown, they are those of the layer.
-    let real = inode.node().real(instance.layers());
+    own(inode)
+}
+
+/// The number that the layer's filesystem has for `inode`.
+///
+/// # Errors
+///
+/// What the layer's filesystem says.
+pub(super) fn own(inode: &Inode<Overlay>) -> Result<u64> {
+    let real = inode.node().real(inode.superblock().data().layers());
     of_object(&real.ok_or(EIO)?)
 }

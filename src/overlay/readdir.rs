@@ -290,7 +290,7 @@ fn emit_listing(file: &File<Overlay>, listing: &Listing, emitter: &mut Emitter<'
     let start = usize::try_from(emitter.position())?;
     for (position, entry) in listing.entries_from(start) {
         emitter.set_position(i64::try_from(position)?);
-        if entry.state != State::Shown {
+        if !entry.state.is_listed() {
             continue;
         }
         let entry = DirEntry {
@@ -390,7 +390,7 @@ fn resolve(
         let Some(entry) = listing.get(position) else {
             continue;
         };
-        let state = match entry.state {
+        let mut state = match entry.state {
             State::Unchecked if settled(is_hidden_by_xattr(instance, node, &entry), false)? => {
                 State::Whiteout
             }
@@ -409,6 +409,7 @@ fn resolve(
             Some(Number::Lasting(number) | Number::Fleeting(number)) => {
                 if number != entry.ino {
                     resolved.numbers = Numbers::LookUp;
+                    state = State::Renumbered;
                 }
                 listing.set_ino(position, number);
             }

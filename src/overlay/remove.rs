@@ -173,8 +173,11 @@ fn cover(
     let inode = name.inode().ok_or(ENOENT)?;
     let found = edit.find(dir, name.name())?;
     let object = match (found, inode.node().upper()) {
-        // Where nothing is to be replaced, it takes no rename, as it does there.
-        (None, None) => return whiteout::make(edit, dir, name.name()).map(drop),
+        // Where nothing is to be replaced, it takes no rename, as it does there. The object may be in upper by
+        // another name.
+        (None, upper) if upper.is_none() || !name.dentry().is_marked() => {
+            return whiteout::make(edit, dir, name.name()).map(drop)
+        }
         (Some(object), Some(_)) if matches_upper(inode.node(), &object) => object,
         // Something has come, or gone, behind the overlay's back.
         _ => return Err(ESTALE),

@@ -174,7 +174,9 @@ impl Rename<'_> {
     fn run(&self, leftovers: &Leftovers) -> Result {
         let target = self.target.inode.and_then(|inode| inode.node().upper());
         let cleared = match target {
-            Some(dir) if !leftovers.is_empty() => Some(leftovers.clear(&self.edit, dir)?),
+            Some(dir) if !leftovers.is_empty() => {
+                Some(leftovers.clear(&self.edit, dir, self.target.name)?)
+            }
             _ => None,
         };
         self.mark_impure()?;
@@ -237,8 +239,11 @@ impl Rename<'_> {
     fn check(&self, renaming: &Renaming<'_>) -> Result<Occupant> {
         let found = renaming.target();
         let upper = self.target.inode.map(|inode| (inode, inode.node().upper()));
+        let is_named = self.target.name.dentry().is_marked();
         let occupant = match upper {
             Some((inode, Some(_))) if matches_upper(inode.node(), found) => Some(Occupant::Object),
+            // It may be there by another name.
+            Some((_, Some(_))) if !is_named && found.inode().is_none() => Some(Occupant::Nothing),
             Some((_, None)) | None if found.inode().is_none() => Some(Occupant::Nothing),
             None if self.edit.is_whiteout(found) => Some(Occupant::Whiteout),
             _ => None,

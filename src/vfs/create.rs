@@ -104,6 +104,11 @@ impl<'a, F: FileSystem> NewName<'a, F> {
         Ok(new.freeze())
     }
 
+    /// Marks the dentry ([`Dentry::mark`]).
+    pub(crate) fn mark(&self) {
+        self.0.mark();
+    }
+
     /// Makes the name stand for `inode`. `wish` says whether to ask, each time that the name is used,
     /// whether it is still current.
     pub(crate) fn attach(self, inode: ARef<Inode<F>>, wish: Wish) {

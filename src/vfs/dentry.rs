@@ -224,6 +224,24 @@ impl Dentry<AnyFs> {
 }
 
 impl<F: FileSystem> Dentry<F> {
+    /// What `d_fsdata` holds of a dentry that is marked.
+    const MARK: *mut c_void = ptr::without_provenance_mut(1);
+
+    /// Whether it was marked. A new dentry is not.
+    #[inline]
+    pub(crate) fn is_marked(&self) -> bool {
+        // SAFETY: The dentry can be read by the type invariant. The field is its filesystem's own, which has
+        // no other use for it.
+        !unsafe { ptr::addr_of!((*self.as_ptr()).d_fsdata).read_volatile() }.is_null()
+    }
+
+    /// Marks it, for as long as it is in memory, whatever becomes of its name. What that means is up to the
+    /// filesystem. No lock is needed.
+    pub(crate) fn mark(&self) {
+        // SAFETY: As above; whoever else writes it meanwhile writes the same.
+        unsafe { ptr::addr_of_mut!((*self.as_ptr()).d_fsdata).write_volatile(Self::MARK) };
+    }
+
     /// The superblock that it belongs to.
     #[inline]
     pub(crate) fn superblock(&self) -> &SuperBlock<F> {
@@ -274,6 +292,11 @@ impl<'a, F: FileSystem> Unhashed<'a, F> {
     pub(crate) fn name(&self) -> &[u8] {
         // SAFETY: By the type invariant the name is stable.
         unsafe { self.0.stable_name() }
+    }
+
+    /// Marks the dentry ([`Dentry::mark`]).
+    pub(crate) fn mark(&self) {
+        self.0.mark();
     }
 
     /// Binds the name to `inode`, or marks it as one that does not exist, and makes it visible. `wish` says

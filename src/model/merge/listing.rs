@@ -32,6 +32,7 @@ pub(crate) struct Listing<B: Buffers> {
     records: B::Of<Record>,
     index: Index<B>,
     gone: usize,
+    renumbered: usize,
 }
 
 impl<B: Buffers> Listing<B> {
@@ -43,6 +44,7 @@ impl<B: Buffers> Listing<B> {
             records,
             index: Index::default(),
             gone: 0,
+            renumbered: 0,
         }
     }
 
@@ -54,6 +56,11 @@ impl<B: Buffers> Listing<B> {
     /// Returns the number of vacant positions.
     pub(crate) fn gone(&self) -> usize {
         self.gone
+    }
+
+    /// Returns how many entries are listed with another number than their layers list.
+    pub(crate) fn renumbered(&self) -> usize {
+        self.renumbered
     }
 
     /// Returns the entry at a position, unless the position is vacant or past the end.
@@ -95,17 +102,22 @@ impl<B: Buffers> Listing<B> {
         self.index.find(hash, key, records, &self.names)
     }
 
-    /// Notes what a look at an entry has told: that it is a whiteout, or that it is to be shown.
+    /// Notes what a look at an entry has told: that it is a whiteout, or that it is to be shown, and by which
+    /// number.
     pub(crate) fn set_state(&mut self, position: usize, state: State) {
         let Some(record) = self.records.as_mut_slice().get_mut(position) else {
             return;
         };
 
         let before = core::mem::replace(&mut record.state, state);
-        match (before, state) {
-            (State::Gone, State::Gone) => {}
-            (State::Gone, _) => self.gone = self.gone.saturating_sub(1),
-            (_, State::Gone) => self.gone = self.gone.saturating_add(1),
+        match before {
+            State::Gone => self.gone = self.gone.saturating_sub(1),
+            State::Renumbered => self.renumbered = self.renumbered.saturating_sub(1),
+            _ => {}
+        }
+        match state {
+            State::Gone => self.gone = self.gone.saturating_add(1),
+            State::Renumbered => self.renumbered = self.renumbered.saturating_add(1),
             _ => {}
         }
     }
@@ -136,6 +148,7 @@ impl<B: Buffers> Listing<B> {
             records,
             index: self.index.copied()?,
             gone: self.gone,
+            renumbered: self.renumbered,
         })
     }
 
@@ -226,6 +239,9 @@ impl<B: Buffers> Listing<B> {
                 })?;
             }
         }
-        Ok(Self::new(self.seed, names, records))
+        Ok(Self {
+            renumbered: self.renumbered,
+            ..Self::new(self.seed, names, records)
+        })
     }
 }

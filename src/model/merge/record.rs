@@ -13,6 +13,8 @@ use super::super::buffer::Full;
 pub(crate) enum State {
     /// It is listed.
     Shown,
+    /// It is listed, and its number is another than its layer lists: that of what it was copied from.
+    Renumbered,
     /// It is a regular file of a directory that may hold whiteouts of the attribute form, and has
     /// to be looked at before it is listed (`check_xwhiteout` in C).
     Unchecked,
@@ -23,12 +25,19 @@ pub(crate) enum State {
     Gone,
 }
 
+impl State {
+    /// Whether the entry is listed.
+    pub(crate) const fn is_listed(self) -> bool {
+        matches!(self, Self::Shown | Self::Renumbered)
+    }
+}
+
 /// An entry of a listing, as its users see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Entry<'a> {
     /// The name.
     pub(crate) name: &'a [u8],
-    /// The inode number that the layer's filesystem listed.
+    /// The inode number that is listed, which is first that of the layer's filesystem.
     pub(crate) ino: u64,
     /// The type as listed (`DT_*`).
     pub(crate) d_type: u8,

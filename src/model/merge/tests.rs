@@ -224,6 +224,27 @@ fn a_former_position_is_used_again() {
 }
 
 #[test]
+fn other_numbers_are_counted() {
+    let layers = [listed(&[("a", DT_REG, false), ("b", DT_REG, false)])];
+    let mut listing = merged(&layers, false).unwrap();
+
+    assert_eq!(listing.renumbered(), 0);
+    for position in [0, 1, 1] {
+        listing.set_state(position, State::Renumbered);
+    }
+    assert_eq!(listing.renumbered(), 2);
+    assert_eq!(shown(&listing), ["a", "b"]);
+    assert_eq!(listing.copied().unwrap().renumbered(), 2);
+    assert_eq!(listing.insert(b"a", b"a", 7, DT_REG), Ok(0));
+    assert_eq!(listing.renumbered(), 1);
+    assert_eq!(listing.insert(b"c", b"c", 8, DT_REG), Ok(2));
+    assert_eq!(listing.remove(b"a"), Some(0));
+    assert_eq!(listing.compacted().unwrap().renumbered(), 1);
+    assert_eq!(listing.remove(b"b"), Some(1));
+    assert_eq!(listing.renumbered(), 0);
+}
+
+#[test]
 fn a_record_is_small() {
     assert_eq!(size_of::<Record>(), 24);
 }

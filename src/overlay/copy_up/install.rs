@@ -14,11 +14,20 @@ use kernel::{
 
 use super::{
     data,
+    is_removed,
     metadata::Target,
     Plan,
     Syncing, //
 };
 use crate::{
+    model::{
+        names::Xattr,
+        nlink::{
+            Base,
+            Nlink,
+            SIZE_MAX, //
+        },
+    },
     overlay::{
         edit::Edit,
         fs::Writable,
@@ -209,7 +218,7 @@ impl Filled<'_> {
         let access = plan.writable.access()?;
         let object = plan.dentry.with_name(|name| match &mut place {
             Place::Nowhere(file) => match access.start_creating(upper, name)? {
-                Name::Free(_) if plan.is_removed() => Err(EEXIST),
+                Name::Free(_) if is_removed(plan.dentry, plan.inode) => Err(EEXIST),
                 Name::Free(free) => {
                     let times = directory_times()?;
                     let copy = free.link(file.object())?;
@@ -224,7 +233,7 @@ impl Filled<'_> {
                 // That it is no longer there, or the directory neither, says nothing about what the user
                 // asked for.
                 let renaming = renaming.map_err(|e| if e == EEXIST { e } else { EIO })?;
-                if plan.is_removed() {
+                if is_removed(plan.dentry, plan.inode) {
                     return Err(EEXIST);
                 }
                 renaming.rename_with_times(&directory_times()?)?;
@@ -241,13 +250,49 @@ impl Filled<'_> {
 }
 
 impl Plan<'_> {
-    /// Whether the object has lost its only name, and is known by a descriptor alone.
+    /// Gives `upper`, which the object was copied to by another name, this one as well.
+    /// (C: `ovl_link_up`.)
     ///
-    /// A whiteout takes that name in upper, but not for ever: it goes before its directory does, when
-    /// something is renamed over that. That rename has the directory in upper locked, as the caller has here;
-    /// an unlink makes the whiteout while it has the node's lock, as the caller has too.
-    fn is_removed(&self) -> bool {
-        !self.dentry.is_cached() && self.inode.links() == 0
+    /// # Errors
+    ///
+    /// `EEXIST` if upper has something of that name, `EMLINK`, and what else upper's filesystem says.
+    pub(super) fn add_name(&self, upper: &Dentry<AnyFs>) -> Result {
+        let edit = Edit::begin(self.instance)?;
+        let directory = self.directory.node();
+        impure::mark(&edit, directory)?;
+        self.note_links(&edit, upper, Base::Lower, self.source.dentry)?;
+        let dir = edit.writable.upper(directory)?;
+        self.dentry.with_name(|name| {
+            let free = match edit.access.start_creating(dir, name)? {
+                Name::Free(free) if !is_removed(self.dentry, self.inode) => free,
+                _ => return Err(EEXIST),
+            };
+            let mut times = Stat::empty();
+            times.ask_for(&edit.path(dir))?;
+            free.link(upper)?.give_directory_times(&times);
+            Ok(())
+        })?;
+        self.note_links(&edit, upper, Base::Upper, upper)?;
+        self.dentry.set_wish(revalidate::wish(self.inode.node()));
+        Ok(())
+    }
+
+    /// Notes at `upper` how many links the object has more than `real`, which is on the layer of `base` (X5).
+    /// Only an index has a use for it.
+    fn note_links(
+        &self,
+        edit: &Edit<'_>,
+        upper: &Dentry<AnyFs>,
+        base: Base,
+        real: &Dentry<AnyFs>,
+    ) -> Result {
+        let real = real.inode().ok_or(EIO)?.links();
+        let mut buffer = [0; SIZE_MAX];
+        let value = Nlink::new(base, self.inode.links(), real).encode(&mut buffer);
+        match edit.mark(upper, Xattr::Nlink, value, EOPNOTSUPP) {
+            Err(error) if error == EOPNOTSUPP => Ok(()),
+            result => result,
+        }
     }
 }
 

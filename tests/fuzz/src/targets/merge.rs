@@ -157,7 +157,13 @@ fn patch(
                 assert_eq!(removed, positions.remove(name.lookup()));
             }
             5 => {
-                let states = [State::Shown, State::Unchecked, State::Whiteout, State::Gone];
+                let states = [
+                    State::Shown,
+                    State::Renumbered,
+                    State::Unchecked,
+                    State::Whiteout,
+                    State::Gone,
+                ];
                 let state = *input.choose(&states)?;
                 listing.set_state(at, state);
                 positions.set_state(at, state);
@@ -202,6 +208,7 @@ fn compare(listing: &Listing<Heap>, positions: &Positions) {
     assert_eq!(listing.len(), positions.all.len());
     let mut shown = listing.entries_from(0);
     let mut gone = 0;
+    let mut renumbered = 0;
 
     for (at, expected) in positions.all.iter().enumerate() {
         let entry = Entry {
@@ -218,11 +225,13 @@ fn compare(listing: &Listing<Heap>, positions: &Positions) {
             assert_eq!(listing.get(at), Some(entry));
             assert_eq!(shown.next(), Some((at, entry)));
         }
+        renumbered += usize::from(expected.state == State::Renumbered);
         let key = expected.name.lookup();
         assert_eq!(listing.find(key), positions.find(key));
     }
     assert_eq!(shown.next(), None);
     assert_eq!(listing.gone(), gone);
+    assert_eq!(listing.renumbered(), renumbered);
     assert_eq!(listing.get(listing.len()), None);
     let from_the_middle = listing.entries_from(listing.len() / 2).count();
     assert!(from_the_middle <= listing.len().div_ceil(2));

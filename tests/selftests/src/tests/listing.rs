@@ -14,6 +14,7 @@ use super::create::make;
 use crate::check;
 use crate::check::Context;
 use crate::check::Result;
+use crate::check::Table;
 use crate::expect::lists;
 use crate::fixture::Fixture;
 use crate::fixture::Options;
@@ -179,7 +180,10 @@ fn numbers_of_copies(fx: &Fixture) -> Result {
     Ok(())
 }
 
-/// To make a name where many are listed, and to list them again, costs far less than to read the layers.
+/// A change of the name with a number in a directory.
+type Change<'a> = &'a dyn Fn(&Path, usize) -> Result;
+
+/// To change a name where many are listed, and to list them again, costs far less than to read the layers.
 fn patches_listing(fx: &Fixture) -> Result {
     const NAMES: usize = 600;
     const ROUNDS: usize = 30;
@@ -205,12 +209,30 @@ fn patches_listing(fx: &Fixture) -> Result {
         Ok(begin.elapsed())
     };
 
-    let change = |path: &Path, names: usize| -> Result<Duration> {
+    let name = |path: &Path, what: &str, n: usize| path.join(format!("{what} {n}"));
+    let makes = |path: &Path, n| make("file", name(path, "new", n), 0o600).context("make");
+    let renames = |path: &Path, n| {
+        rustix::fs::rename(name(path, "new", n), name(path, "other", n)).context("rename")
+    };
+    let replaces = |path: &Path, n| {
+        makes(path, n)?;
+        rustix::fs::rename(name(path, "new", n), name(path, "other", n)).context("replace")
+    };
+    let removes = |path: &Path, n| rustix::fs::unlink(name(path, "other", n)).context("remove");
+    // What is done to a name, and how many more of them there are for it.
+    let changes: [(&str, Change<'_>, isize); 4] = [
+        ("made", &makes, 1),
+        ("renamed", &renames, 0),
+        ("replaced", &replaces, 0),
+        ("removed", &removes, -1),
+    ];
+    let spend = |path: &Path, change: Change<'_>, more| -> Result<Duration> {
+        let names = sys::list(path)?.len();
         // Each of them stays open, so that what it lists must not change.
         let mut open = Vec::new();
         let begin = Instant::now();
         for n in 0..ROUNDS {
-            make("file", path.join(format!("new {n}")), 0o600)?;
+            change(path, n)?;
             let dir = sys::open_dir(path)?;
             let some = sys::read_some(&dir, 200)?.len();
             open.push((dir, some));
@@ -218,18 +240,24 @@ fn patches_listing(fx: &Fixture) -> Result {
         let spent = begin.elapsed();
         for (n, (dir, some)) in open.into_iter().enumerate() {
             let rest = sys::read_entries(dir, 32768)?.len();
-            check::equal("names that are seen", some + rest, names + n + 1)?;
+            let expected = names.wrapping_add_signed(more * (n as isize + 1));
+            check::equal("names that are seen", some + rest, expected)?;
         }
         Ok(spent)
     };
-    let few = change(&few, 3)?;
-    for (what, path) in [("merged", many), ("impure", impure)] {
-        let whole = read(&path)?;
-        let many = change(&path, NAMES + 3)?;
-        check::ok(
-            many < few + whole * ROUNDS as u32 / 3,
-            format_args!("{what}: {many:?} instead of {few:?}, and {whole:?} to read them all"),
-        )?;
+    let whole = [read(&many)?, read(&impure)?];
+    let mut table = Table::new();
+    for (what, change, more) in changes {
+        let few = spend(&few, change, more)?;
+        for (kind, path, whole) in [("merged", &many, whole[0]), ("impure", &impure, whole[1])] {
+            let many = spend(path, change, more)?;
+            table.note(check::ok(
+                many < few + whole * ROUNDS as u32 / 3,
+                format_args!(
+                    "{kind}, {what}: {many:?} instead of {few:?}, and {whole:?} to read them all"
+                ),
+            ))?;
+        }
     }
-    Ok(())
+    table.finish()
 }

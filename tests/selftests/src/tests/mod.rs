@@ -6,6 +6,7 @@ mod acl;
 mod acl_change;
 mod bad_input;
 mod casefold;
+mod casefold_change;
 mod chmod;
 mod copy_up;
 mod copy_up_data;
@@ -53,6 +54,7 @@ mod rename;
 mod rename_dirs;
 mod revalidate;
 mod selinux;
+mod shared_names;
 mod special;
 mod stale;
 mod stat;
@@ -113,6 +115,7 @@ pub const ALL: &[&[Test]] = &[
     rename::TESTS,
     rename_dirs::TESTS,
     redirect::TESTS,
+    shared_names::TESTS,
     mount_options::TESTS,
     mount_defaults::TESTS,
     mount_refused::TESTS,
@@ -120,6 +123,7 @@ pub const ALL: &[&[Test]] = &[
     numbers::TESTS,
     handles::TESTS,
     casefold::TESTS,
+    casefold_change::TESTS,
     idmap::TESTS,
     revalidate::TESTS,
     remote::TESTS,
