@@ -6,6 +6,7 @@
 
 pub mod blocks;
 pub mod dm;
+pub mod faults;
 pub mod kmod;
 pub mod ktap;
 pub mod mounts;

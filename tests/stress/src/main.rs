@@ -11,7 +11,6 @@
 mod actions;
 mod churn;
 mod crew;
-mod faults;
 mod flakey;
 mod readers;
 mod tree;

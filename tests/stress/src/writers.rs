@@ -9,6 +9,8 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use anyhow::Result;
+use rovl_kit::faults::Failing;
+use rovl_kit::faults::Faults;
 use rovl_kit::kmod;
 use rovl_kit::ktap::Passed;
 use rovl_kit::mounts;
@@ -25,7 +27,6 @@ use crate::actions::DIRS;
 use crate::actions::FILES;
 use crate::actions::OWN_BLOCKS;
 use crate::crew::Crew;
-use crate::faults::Faults;
 use crate::Load;
 use rovl_kit::blocks::block;
 use rovl_kit::snapshot::Snapshot;
@@ -78,13 +79,13 @@ fn work_in(
     lowers: &[PathBuf],
     place: &Path,
     load: Load,
-    faults: bool,
+    has_faults: bool,
 ) -> Result<(u64, u64)> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(point, flags, Mode::empty())?;
     let crew = Crew::for_time(load.time);
     let beside = Crew::for_time(load.time);
-    let faults = faults.then(Faults::begin).transpose()?;
+    let faults = has_faults.then(Faults::begin).transpose()?;
     // Where tmpfs cannot allocate, it says that there is no space. overlayfs turns some of it into EIO.
     let also: &[Errno] = match faults {
         Some(_) if fs_type == "overlay" => &[Errno::NOMEM, Errno::NOSPC, Errno::IO],
@@ -95,9 +96,8 @@ fn work_in(
         for number in 0..load.threads {
             let seed = load.seed * 1000 + number as u64;
             let mut writer = Writer::new(&root, number, also);
-            let faults = faults.as_ref();
             crew.start(scope, format!("writer {number}"), seed, move |random| {
-                let _failing = faults.map(Faults::for_this_thread).transpose()?;
+                let _failing = has_faults.then(Failing::begin).transpose()?;
                 writer.step(random)
             });
         }

@@ -16,7 +16,7 @@ const ONE_IN: u32 = 20;
 
 const KINDS: [&str; 2] = ["failslab", "fail_page_alloc"];
 
-/// While this is there, allocations fail in threads that ask for it.
+/// While this is there, allocations fail in threads that ask for it, of any process.
 pub struct Faults(());
 
 impl Faults {
@@ -41,16 +41,6 @@ impl Faults {
         }
         Ok(faults)
     }
-
-    /// Lets allocations fail in the calling thread as long as the result is kept.
-    pub fn for_this_thread(&self) -> Result<Failing> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .open("/proc/thread-self/make-it-fail")
-            .context("open make-it-fail")?;
-        file.write_all(b"1")?;
-        Ok(Failing(file))
-    }
 }
 
 impl Drop for Faults {
@@ -61,8 +51,20 @@ impl Drop for Faults {
     }
 }
 
-/// Allocations fail in the thread that made this.
+/// Allocations fail in the thread that made this, as long as it is kept and there are faults.
 pub struct Failing(File);
+
+impl Failing {
+    /// Asks for it, which needs root.
+    pub fn begin() -> Result<Self> {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .open("/proc/thread-self/make-it-fail")
+            .context("open make-it-fail")?;
+        file.write_all(b"1")?;
+        Ok(Failing(file))
+    }
+}
 
 impl Drop for Failing {
     fn drop(&mut self) {
