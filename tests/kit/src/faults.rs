@@ -39,6 +39,9 @@ impl Faults {
             set(kind, "ignore-gfp-wait", "N")?;
             set(kind, "probability", &(100 / ONE_IN).to_string())?;
         }
+        // Single pages are most of what there is, and the page cache's may be high memory.
+        set("fail_page_alloc", "min-order", "0")?;
+        set("fail_page_alloc", "ignore-gfp-highmem", "N")?;
         Ok(faults)
     }
 }

@@ -2,8 +2,14 @@
 
 //! Helpers around system calls, and the only unsafe code beside that of the device mapper.
 
-#![expect(unsafe_code, reason = "mappings and namespaces have no safe interface")]
+#![expect(
+    unsafe_code,
+    reason = "mappings, namespaces and allocators have no safe interface"
+)]
 
+use std::alloc::GlobalAlloc;
+use std::alloc::Layout;
+use std::alloc::System;
 use std::ffi::OsStr;
 use std::ffi::OsString;
 use std::mem::MaybeUninit;
@@ -128,6 +134,43 @@ pub fn clone_range(
     match unsafe { libc::ioctl(to.as_fd().as_raw_fd(), FICLONERANGE, &range) } {
         0 => Ok(()),
         _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)),
+    }
+}
+
+/// The allocator of a program in which the kernel's allocations fail, and with them its own: it asks
+/// again, where others would end the program.
+pub struct Patient;
+
+/// How often it asks.
+const PATIENCE: usize = 1000;
+
+fn ask(allocate: impl Fn() -> *mut u8) -> *mut u8 {
+    let mut tries = (0..PATIENCE).map(|_| allocate());
+    tries
+        .find(|found| !found.is_null())
+        .unwrap_or(std::ptr::null_mut())
+}
+
+// SAFETY: all is the system's allocator's, which leaves everything as it is where it fails.
+unsafe impl GlobalAlloc for Patient {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller keeps the same contract.
+        ask(|| unsafe { System.alloc(layout) })
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller keeps the same contract.
+        ask(|| unsafe { System.alloc_zeroed(layout) })
+    }
+
+    unsafe fn realloc(&self, old: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: the caller keeps the same contract, and what failed has left `old` alone.
+        ask(|| unsafe { System.realloc(old, layout, size) })
+    }
+
+    unsafe fn dealloc(&self, old: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the same contract.
+        unsafe { System.dealloc(old, layout) }
     }
 }
 

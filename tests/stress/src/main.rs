@@ -25,6 +25,10 @@ use rovl_kit::kmod;
 use rovl_kit::ktap::Ktap;
 use rovl_kit::ktap::Passed;
 use rovl_kit::mounts;
+use rovl_kit::sys::Patient;
+
+#[global_allocator]
+static ALLOCATOR: Patient = Patient;
 
 /// Load on overlay filesystems, with results as KTAP.
 #[derive(Parser)]

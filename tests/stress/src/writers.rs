@@ -86,10 +86,11 @@ fn work_in(
     let crew = Crew::for_time(load.time);
     let beside = Crew::for_time(load.time);
     let faults = has_faults.then(Faults::begin).transpose()?;
-    // Where tmpfs cannot allocate, it says that there is no space. overlayfs turns some of it into EIO.
+    // Where tmpfs cannot allocate, it says that there is no space; where a page of this program
+    // is missing, the kernel cannot copy. overlayfs turns some of it into EIO.
     let also: &[Errno] = match faults {
-        Some(_) if fs_type == "overlay" => &[Errno::NOMEM, Errno::NOSPC, Errno::IO],
-        Some(_) => &[Errno::NOMEM, Errno::NOSPC],
+        Some(_) if fs_type == "overlay" => &[Errno::NOMEM, Errno::NOSPC, Errno::FAULT, Errno::IO],
+        Some(_) => &[Errno::NOMEM, Errno::NOSPC, Errno::FAULT],
         None => &[],
     };
     std::thread::scope(|scope| {

@@ -178,7 +178,9 @@ fn no_memory(fx: &Fixture) -> Result {
         fault.set("ignore-gfp-wait", "0")?;
         fault.set("verbose", "0")?;
     }
+    // Single pages, and those of the page cache.
     FAULTS[1].set("min-order", "0")?;
+    FAULTS[1].set("ignore-gfp-highmem", "0")?;
     let setting = Setting::new(fx, c"mode=755")?;
     for n in 1..MOST_ALLOCATIONS {
         let name = format!("d{n}/f");
