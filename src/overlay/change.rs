@@ -13,7 +13,7 @@ use super::{
     attr,
     copy_up::{
         copy_up,
-        copy_up_truncated, //
+        copy_up_changed, //
     },
     fs::Overlay, //
 };
@@ -37,9 +37,11 @@ pub(crate) fn setattr(dentry: &Dentry<Overlay>, change: &mut Change) -> Result {
     let inode = dentry.inode().ok_or(ESTALE)?;
     match change.size() {
         Some(0) if inode.node().upper().is_none() && inode.size() != 0 => {
-            copy_up_truncated(dentry)?;
             // The copy has lost its data before upper's filesystem could see that.
             change.touch();
+            if copy_up_changed(dentry, change)? {
+                return Ok(());
+            }
         }
         _ => copy_up(dentry)?,
     }

@@ -46,7 +46,8 @@ use crate::{
             FileType,
             Inode, //
         },
-        path::PathRef, //
+        path::PathRef,
+        setattr::Change, //
     },
 };
 
@@ -59,7 +60,7 @@ use crate::{
 /// `EROFS` if nothing can be written, `EOVERFLOW` if the owner has no number here, `EINTR`, `EEXIST` if
 /// somebody has put something else into upper, and what the layers' filesystems say.
 pub(crate) fn copy_up(dentry: &Dentry<Overlay>) -> Result {
-    with_parents(dentry, Extent::Whole)
+    with_parents(dentry, &mut Extent::Whole)
 }
 
 /// As [`copy_up`], of a regular file that is about to lose all its data, so that none is copied.
@@ -68,16 +69,29 @@ pub(crate) fn copy_up(dentry: &Dentry<Overlay>) -> Result {
 ///
 /// As [`copy_up`].
 pub(crate) fn copy_up_truncated(dentry: &Dentry<Overlay>) -> Result {
-    with_parents(dentry, Extent::Empty)
+    with_parents(dentry, &mut Extent::Empty)
+}
+
+/// As [`copy_up_truncated`], and carries out `change` before the copy can be seen, so that the file keeps its data
+/// if that fails. Returns whether this was done: else somebody has copied it up before, with its data.
+///
+/// # Errors
+///
+/// As [`copy_up`].
+pub(crate) fn copy_up_changed(dentry: &Dentry<Overlay>, change: &mut Change) -> Result<bool> {
+    let mut extent = Extent::Changed(change);
+    with_parents(dentry, &mut extent)?;
+    Ok(matches!(extent, Extent::Empty))
 }
 
 /// How much data a copy of a regular file gets.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Extent {
+enum Extent<'a> {
     /// All that there is.
     Whole,
     /// None.
     Empty,
+    /// None, and this is still to be carried out on the copy.
+    Changed(&'a mut Change),
 }
 
 /// Whether the object is in upper, by the name by which it is known here. Lower layers may have a file by several
@@ -100,7 +114,7 @@ fn is_removed(dentry: &Dentry<Overlay>, inode: &Inode<Overlay>) -> bool {
 }
 
 /// Copies up the object, and what is above it. (C: `ovl_copy_up_flags`.)
-fn with_parents(dentry: &Dentry<Overlay>, extent: Extent) -> Result {
+fn with_parents(dentry: &Dentry<Overlay>, extent: &mut Extent<'_>) -> Result {
     if is_up(dentry)? {
         return Ok(());
     }
@@ -118,6 +132,11 @@ fn with_parents(dentry: &Dentry<Overlay>, extent: Extent) -> Result {
             }
             next = core::mem::replace(&mut parent, above);
         }
+        let is_parent = !core::ptr::eq(&*next, dentry);
+        let extent = match is_parent {
+            true => &mut Extent::Whole,
+            false => &mut *extent,
+        };
         one(instance, writable, &parent, &next, extent)?;
     }
     Ok(())
@@ -129,7 +148,7 @@ fn one(
     writable: Writable<'_>,
     parent: &Dentry<Overlay>,
     dentry: &Dentry<Overlay>,
-    extent: Extent,
+    extent: &mut Extent<'_>,
 ) -> Result {
     let inode = dentry.inode().ok_or(ESTALE)?;
     let held = inode.node().lock_interruptible()?;
@@ -138,7 +157,16 @@ fn one(
     }
     let plan = Plan::new(instance, writable, parent, dentry, extent)?;
     match inode.node().upper() {
-        None => plan.prepare()?.fill()?.install(&held)?,
+        None => {
+            let filled = plan.prepare()?.fill()?;
+            match core::mem::replace(extent, Extent::Empty) {
+                Extent::Changed(change) => filled.install(&held, Some(change))?,
+                other => {
+                    *extent = other;
+                    filled.install(&held, None)?;
+                }
+            }
+        }
         Some(upper) => plan.add_name(upper)?,
     }
     dentry.mark();
@@ -180,7 +208,7 @@ impl<'a> Plan<'a> {
         writable: Writable<'a>,
         parent: &'a Dentry<Overlay>,
         dentry: &'a Dentry<Overlay>,
-        extent: Extent,
+        extent: &Extent<'_>,
     ) -> Result<Self> {
         let inode = dentry.inode().ok_or(ESTALE)?;
         let lower = inode.node().lower().first().ok_or(EIO)?;
@@ -191,7 +219,7 @@ impl<'a> Plan<'a> {
         if !stat.has_mapped_owner() {
             return Err(EOVERFLOW);
         }
-        if extent == Extent::Empty {
+        if !matches!(extent, Extent::Whole) {
             stat.set_size(0);
         }
         Ok(Self {

@@ -51,6 +51,7 @@ use crate::{
         inode::FileType,
         lock::NodeLocked,
         replicate::Nameless,
+        setattr::Change,
         AnyFs, //
     },
 };
@@ -189,21 +190,25 @@ impl<'a> Temporary<'a> {
 }
 
 impl Filled<'_> {
-    /// Gives the object its attributes and its name, and lets the inode stand for it. `held` is the lock of
-    /// the inode's node.
+    /// Gives the object its attributes, carries out `change` if there is one, gives it its name, and lets the
+    /// inode stand for it. `held` is the lock of the inode's node.
     ///
     /// # Errors
     ///
     /// `EEXIST` if upper has something of that name, `ENOSPC` and what else the layers' filesystems say.
-    pub(super) fn install(self, held: &NodeLocked<'_>) -> Result {
+    pub(super) fn install(self, held: &NodeLocked<'_>, change: Option<&mut Change>) -> Result {
         let Temporary { plan, mut place } = self.0;
         {
+            let edit = Edit::begin(plan.instance)?;
             let target = Target {
                 plan,
-                edit: &Edit::begin(plan.instance)?,
+                edit: &edit,
                 object: place.object(),
             };
             target.complete()?;
+            if let Some(change) = change {
+                edit.access.change(place.object(), change)?;
+            }
         }
         if plan.syncing() == Syncing::Complete {
             sync(plan, &place)?;

@@ -28,6 +28,7 @@ use crate::fixture::Fixture;
 use crate::fixture::Mounted;
 use crate::fixture::Options;
 use crate::layer::Layer;
+use crate::rawsys;
 use crate::registry::Test;
 use crate::sys;
 use crate::userns;
@@ -37,6 +38,7 @@ pub const TESTS: &[Test] = &[
     Test::new("copy_up_without_inodes", "C6", no_inodes),
     Test::new("copy_up_killed", "C6 C4", killed),
     Test::new("copy_up_without_memory", "C6", no_memory),
+    Test::new("copy_up_without_memory_to_cut", "C6 F14", no_memory_to_cut),
     Test::new("copy_up_of_unmapped_owner", "C6", unmapped_owner),
     Test::new("copy_up_upper_turned_read_only", "C6", turned_read_only),
     Test::new("copy_up_of_one_file_at_once", "C6", one_file).on_disks_too(),
@@ -158,8 +160,36 @@ impl FaultSwitch {
     }
 }
 
+/// What makes a copy, and what is in it then.
+struct Cause {
+    act: fn(&Path) -> std::result::Result<(), Errno>,
+    content: &'static str,
+}
+
 /// Each allocation fails once, in turn.
 fn no_memory(fx: &Fixture) -> Result {
+    let open = |path: &Path| sys::open(path, OFlags::WRONLY).map(drop);
+    each_allocation_fails(
+        fx,
+        &Cause {
+            act: open,
+            content: "data",
+        },
+    )
+}
+
+/// Who cuts a file, and fails, has cut nothing.
+fn no_memory_to_cut(fx: &Fixture) -> Result {
+    each_allocation_fails(
+        fx,
+        &Cause {
+            act: |path| rawsys::truncate(path, 0),
+            content: "",
+        },
+    )
+}
+
+fn each_allocation_fails(fx: &Fixture, cause: &Cause) -> Result {
     const FAULTS: [FaultSwitch; 2] = [FaultSwitch("failslab"), FaultSwitch("fail_page_alloc")];
 
     let debug = Path::new("/sys/kernel/debug");
@@ -190,7 +220,7 @@ fn no_memory(fx: &Fixture) -> Result {
     let ov = setting.mount(fx)?;
     let switch = sys::open("/proc/thread-self/fail-nth", OFlags::RDWR)?;
     for n in 1..MOST_ALLOCATIONS {
-        if !fail_once(&setting, &ov, &switch, n)? {
+        if !fail_once(&setting, &ov, &switch, cause, n)? {
             return check::ok(n > 20, format!("there were no more than {n} allocations"));
         }
     }
@@ -205,35 +235,38 @@ fn fail_once(
     setting: &Setting,
     ov: &Mounted,
     switch: &std::os::fd::OwnedFd,
+    cause: &Cause,
     n: usize,
 ) -> Result<bool> {
     let name = format!("d{n}/f");
-    let path = std::ffi::CString::new(ov.join(&name).into_os_string().into_encoded_bytes())
-        .map_err(|error| Failure::new(error.to_string()))?;
-    let (flags, mode) = (OFlags::WRONLY | OFlags::CLOEXEC, rustix::fs::Mode::empty());
+    let path = ov.join(&name);
     let (number, mut left) = (n.to_string(), [0; 16]);
     // Names are known, so that what fails is the copy.
-    fs::metadata(ov.join(&name))?;
+    fs::metadata(&path)?;
     rustix::io::pwrite(switch, number.as_bytes(), 0)?;
-    let opened = rustix::fs::open(&*path, flags, mode);
+    let result = (cause.act)(&path);
     let length = rustix::io::pread(switch, &mut left, 0)?;
     rustix::io::pwrite(switch, b"0", 0)?;
     let failed = left[..length].starts_with(b"0");
-    check_after_failure(setting, ov, &name)
-        .inspect_err(|_| eprintln!("allocation {n} failed, open said {opened:?}"))?;
-    if opened.is_err() {
-        copy(ov.join(&name))?;
+    let expected = match result {
+        Ok(()) => cause.content,
+        Err(_) => "data",
+    };
+    check_after_failure(setting, ov, &name, expected)
+        .inspect_err(|_| eprintln!("allocation {n} failed, and the call said {result:?}"))?;
+    if result.is_err() {
+        (cause.act)(&path).context("once there is memory")?;
     }
-    content(setting.upper.join(&name), "data")?;
+    content(setting.upper.join(&name), cause.content)?;
     Ok(failed)
 }
 
 /// There is a whole copy, or none.
-fn check_after_failure(setting: &Setting, ov: &Mounted, name: &str) -> Result {
-    content(ov.join(name), "data")?;
+fn check_after_failure(setting: &Setting, ov: &Mounted, name: &str, expected: &str) -> Result {
+    content(ov.join(name), expected)?;
     work_is_clean(&setting.work)?;
     match setting.upper.join(name) {
-        copied if copied.exists() => content(copied, "data"),
+        copied if copied.exists() => content(copied, expected),
         _ => Ok(()),
     }
 }
