@@ -103,6 +103,13 @@ impl Test {
         self
     }
 
+    /// Runs the test where the filesystem of upper can be frozen.
+    pub const fn on_freezable_disks(mut self) -> Self {
+        self.backings = &[Backing::Ext4, Backing::Xfs];
+        self.own_way_on_disks = true;
+        self
+    }
+
     /// Sees to it that the disk is not mounted but by the test.
     pub const fn with_disk_alone(mut self) -> Self {
         self.needs_disk_alone = true;

@@ -19,6 +19,7 @@ mod features;
 mod file_io;
 mod fileattr;
 mod fileattr_change;
+mod freeze;
 mod handles;
 mod idmap;
 mod link;
@@ -136,6 +137,7 @@ pub const ALL: &[&[Test]] = &[
     write_copy::TESTS,
     write_mmap::TESTS,
     write_limits::TESTS,
+    freeze::TESTS,
     write_privileges::TESTS,
     write_quota::TESTS,
     stale::TESTS,
