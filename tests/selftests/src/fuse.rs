@@ -7,8 +7,8 @@
 //! is in `tree`; here are the protocol (`include/uapi/linux/fuse.h`) and the process.
 //!
 //! The server counts and fails by attributes of the root, which it never stores: a test that reads
-//! [`FLUSHES`] gets the number of flushes so far, one that sets [`FLUSH_ERROR`] or [`STATFS_ERROR`] to a
-//! number makes the request fail with it.
+//! [`FLUSHES`] gets the number of flushes so far, one that sets [`FLUSH_ERROR`], [`STATFS_ERROR`] or
+//! [`LINK_ERROR`] to a number makes the request fail with it.
 
 mod reply;
 mod tree;
@@ -52,6 +52,12 @@ pub const NAME_LENGTH: &str = "user.server.name-length";
 
 /// What is added to the inode numbers that users see, in decimal.
 pub const NUMBERS_FROM: &str = "user.server.numbers-from";
+
+/// With which errno giving an object one name more fails, in decimal; 0 for success.
+pub const LINK_ERROR: &str = "user.server.link-error";
+
+/// How many names an object may have, in decimal.
+pub const MOST_LINKS: &str = "user.server.most-links";
 
 /// What the filesystem can do.
 #[derive(Clone, Copy)]
@@ -182,6 +188,7 @@ mod opcode {
     pub const UNLINK: u32 = 10;
     pub const RMDIR: u32 = 11;
     pub const RENAME: u32 = 12;
+    pub const LINK: u32 = 13;
     pub const OPEN: u32 = 14;
     pub const READ: u32 = 15;
     pub const WRITE: u32 = 16;
@@ -218,6 +225,8 @@ struct Server {
     flush_error: u64,
     statfs_error: u64,
     name_length: u32,
+    link_error: u64,
+    most_links: u64,
 }
 
 impl Server {
@@ -230,6 +239,8 @@ impl Server {
             flush_error: 0,
             statfs_error: 0,
             name_length: 255,
+            link_error: 0,
+            most_links: u64::MAX,
         }
     }
 
@@ -243,6 +254,11 @@ impl Server {
             opcode::MKNOD | opcode::MKDIR => self.make(request),
             opcode::UNLINK | opcode::RMDIR => self.tree.remove(node, request.name(0).0),
             opcode::RENAME | opcode::RENAME2 => self.rename(request),
+            opcode::LINK => {
+                failing(self.link_error)?;
+                let (from, name) = (request.u64(0), request.name(8).0);
+                self.tree.link(from, node, name, self.most_links)
+            }
             opcode::OPEN | opcode::OPENDIR => Ok(Reply::new().u64(0).u64(0)),
             opcode::RELEASE | opcode::RELEASEDIR => Ok(Reply::new()),
             opcode::READ => self.tree.read(node, request.u64(8), request.u32(16)),
@@ -321,30 +337,34 @@ impl Server {
     fn set_xattr(&mut self, request: &Request<'_>) -> std::result::Result<Reply, Errno> {
         let (name, rest) = request.name(8);
         let value = rest.get(..request.u32(0) as usize).ok_or(Errno::INVAL)?;
-        let number = || {
-            let text = std::str::from_utf8(value).map_err(|_| Errno::INVAL)?;
-            text.parse().map_err(|_| Errno::INVAL)
-        };
-        if request.node() == ROOT && name == FLUSH_ERROR.as_bytes() {
-            self.flush_error = number()?;
-            return Ok(Reply::new());
-        }
-        if request.node() == ROOT && name == STATFS_ERROR.as_bytes() {
-            self.statfs_error = number()?;
-            return Ok(Reply::new());
-        }
-        if request.node() == ROOT && name == NAME_LENGTH.as_bytes() {
-            self.name_length = u32::try_from(number()?).map_err(|_| Errno::INVAL)?;
-            return Ok(Reply::new());
-        }
-        if request.node() == ROOT && name == NUMBERS_FROM.as_bytes() {
-            self.tree.show_from(number()?);
+        if request.node() == ROOT && self.set_own(name, value)? {
             return Ok(Reply::new());
         }
         if !self.features.xattrs {
             return Err(Errno::OPNOTSUPP);
         }
         self.tree.set_xattr(request.node(), name, value)
+    }
+
+    /// Takes the value of an attribute that the server keeps to itself. Returns whether the name is that
+    /// of one.
+    fn set_own(&mut self, name: &[u8], value: &[u8]) -> std::result::Result<bool, Errno> {
+        let number = || {
+            let text = std::str::from_utf8(value).map_err(|_| Errno::INVAL)?;
+            text.parse().map_err(|_| Errno::INVAL)
+        };
+        match std::str::from_utf8(name).unwrap_or_default() {
+            FLUSH_ERROR => self.flush_error = number()?,
+            STATFS_ERROR => self.statfs_error = number()?,
+            LINK_ERROR => self.link_error = number()?,
+            MOST_LINKS => self.most_links = number()?,
+            NAME_LENGTH => {
+                self.name_length = u32::try_from(number()?).map_err(|_| Errno::INVAL)?;
+            }
+            NUMBERS_FROM => self.tree.show_from(number()?),
+            _ => return Ok(false),
+        }
+        Ok(true)
     }
 
     fn xattr(&mut self, request: &Request<'_>) -> std::result::Result<Reply, Errno> {

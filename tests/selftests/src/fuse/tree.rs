@@ -32,6 +32,8 @@ pub struct Node {
     owner: (u32, u32),
     pub modified: Times,
     parent: u64,
+    /// How many names it has, unless it is a directory.
+    links: u32,
     entries: BTreeMap<Vec<u8>, u64>,
     data: Vec<u8>,
     xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
@@ -60,7 +62,7 @@ impl Node {
     /// Adds `struct fuse_attr`; `number` is what users see.
     fn attributes(&self, number: u64, reply: Reply) -> Reply {
         let size = self.data.len() as u64;
-        let links = if self.is_directory() { 2 } else { 1 };
+        let links = if self.is_directory() { 2 } else { self.links };
         let time = self.modified;
         let numbers = reply.u64(number).u64(size).u64(size.div_ceil(512));
         let seconds = [time.seconds; 3].into_iter().fold(numbers, Reply::u64);
@@ -143,6 +145,7 @@ impl Tree {
             device,
             owner,
             parent,
+            links: 1,
             ..Node::default()
         };
         self.nodes.insert(number, node);
@@ -150,11 +153,27 @@ impl Tree {
         self.entry(number)
     }
 
+    /// Gives an object one name more, unless it has `most` of them.
+    pub fn link(&mut self, number: u64, parent: u64, name: &[u8], most: u64) -> Answer {
+        if self.node(parent)?.entries.contains_key(name) {
+            return Err(Errno::EXIST);
+        }
+        let node = self.node(number)?;
+        if u64::from(node.links) >= most {
+            return Err(Errno::MLINK);
+        }
+        node.links += 1;
+        self.node(parent)?.entries.insert(name.to_vec(), number);
+        self.entry(number)
+    }
+
     pub fn remove(&mut self, parent: u64, name: &[u8]) -> Answer {
         let found = self.node(parent)?.entries.get(name).copied();
-        if !self.node(found.ok_or(Errno::NOENT)?)?.entries.is_empty() {
+        let node = self.node(found.ok_or(Errno::NOENT)?)?;
+        if !node.entries.is_empty() {
             return Err(Errno::NOTEMPTY);
         }
+        node.links = node.links.saturating_sub(1);
         self.node(parent)?.entries.remove(name);
         Ok(Reply::new())
     }
@@ -162,7 +181,11 @@ impl Tree {
     pub fn rename(&mut self, from: (u64, &[u8]), to: (u64, &[u8]), whiteout: bool) -> Answer {
         let moved = self.node(from.0)?.entries.remove(from.1);
         let moved = moved.ok_or(Errno::NOENT)?;
-        self.node(to.0)?.entries.insert(to.1.to_vec(), moved);
+        let replaced = self.node(to.0)?.entries.insert(to.1.to_vec(), moved);
+        if let Some(replaced) = replaced {
+            let node = self.node(replaced)?;
+            node.links = node.links.saturating_sub(1);
+        }
         self.node(moved)?.parent = to.0;
         if whiteout {
             self.make(from.0, from.1, WHITEOUT, 0, (0, 0))?;

@@ -50,6 +50,7 @@ mod readonly;
 mod redirect;
 mod remote;
 mod remove;
+mod remove_links;
 mod removed;
 mod rename;
 mod rename_dirs;
@@ -112,6 +113,7 @@ pub const ALL: &[&[Test]] = &[
     copy_up_fails::TESTS,
     sync::TESTS,
     remove::TESTS,
+    remove_links::TESTS,
     removed::TESTS,
     rename::TESTS,
     rename_dirs::TESTS,
