@@ -3,8 +3,9 @@
 //! Power cuts under an overlay: every write to the disk of the upper layer is logged while the
 //! tree changes. Afterwards the disk is made as it was at many points of the log, and mounted.
 //!
-//! At each point the overlay mounts, each file is wholly old or wholly new, what was synced is
-//! there, and the work directory is clean. The program needs root and a machine of its own.
+//! At each point the overlay mounts, each file is wholly old or wholly new, with the owner and the
+//! attributes that it was born with, what was synced is there, and the work directory is clean. The
+//! program needs root and a machine of its own.
 
 #![forbid(unsafe_code)]
 
@@ -57,6 +58,8 @@ fn main() -> anyhow::Result<ExitCode> {
         args.steps = 40;
     }
     mounts::enter()?;
+    // Modes of new files shall not depend on who starts this.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let mut ktap = Ktap::start(args.types.len() * args.uppers.len());
     for fs_type in &args.types {
         kmod::ensure_type(fs_type)?;

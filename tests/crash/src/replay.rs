@@ -134,6 +134,7 @@ impl Places {
         let mut workload = Workload {
             top: &self.point,
             history,
+            redirects: false,
             mark: &mark,
         };
         for number in 0..steps {
