@@ -11,7 +11,7 @@ source "$(dirname "$0")/lib.sh"
 # shellcheck source=scripts/suite-lib.sh
 source "$top/scripts/suite-lib.sh"
 
-arguments=(--points $((${CRASH_POINTS:-500} / 2)))
+arguments=(--points "${CRASH_POINTS:-500}")
 [[ ${1:-} != --short ]] || arguments=(--short)
 
 "$top/scripts/packages.sh" build guest test

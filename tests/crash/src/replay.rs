@@ -2,6 +2,7 @@
 
 //! Logs the writes of a workload, and looks at the disk as it was at points of the log.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::fs::File;
 use std::path::Path;
@@ -25,7 +26,6 @@ use crate::image;
 use crate::log::Log;
 use crate::workload;
 use crate::workload::Workload;
-use crate::Args;
 
 /// Room for the log; the file is sparse.
 const LOG_LENGTH: u64 = 4 << 30;
@@ -34,6 +34,7 @@ const LOG_LENGTH: u64 = 4 << 30;
 struct Places {
     fs_type: String,
     kind: String,
+    options: &'static [(&'static str, &'static str)],
     lower: PathBuf,
     disk: PathBuf,
     point: PathBuf,
@@ -41,7 +42,21 @@ struct Places {
     images: PathBuf,
 }
 
-pub fn run(fs_type: &str, kind: &str, args: &Args) -> Result<Passed> {
+/// How a workload is tried.
+pub struct Run {
+    /// The filesystem of the upper layer.
+    pub kind: String,
+    /// What the overlay is mounted with.
+    pub options: &'static [(&'static str, &'static str)],
+    pub steps: usize,
+    pub points: usize,
+    /// Whether the power is cut before and after each flush, however many there are.
+    pub is_every_flush: bool,
+    pub seed: u64,
+}
+
+pub fn run(fs_type: &str, run: &Run) -> Result<Passed> {
+    let kind = run.kind.as_str();
     let Some(formatted) = mounts::disk(&format!("small-{kind}")) else {
         return Ok(Passed::Skipped(format!("there is no disk small-{kind}")));
     };
@@ -56,6 +71,7 @@ pub fn run(fs_type: &str, kind: &str, args: &Args) -> Result<Passed> {
     let places = Places {
         fs_type: fs_type.to_owned(),
         kind: kind.to_owned(),
+        options: run.options,
         lower: base.join("lower"),
         disk: base.join("disk"),
         point: base.join("mnt"),
@@ -63,44 +79,55 @@ pub fn run(fs_type: &str, kind: &str, args: &Args) -> Result<Passed> {
         log: base.join("images/log"),
     };
     mounts::mount("tmpfs", &places.images, "tmpfs", "mode=755,size=80%")?;
-    let mut random = Random::new(args.seed);
+    let mut random = Random::new(run.seed);
     let mut history = workload::make_lower(&places.lower, &mut random)?;
     let start = image::of_device(&formatted, &places.images.join("start"))?;
     places
-        .record(&start, &mut history, args.steps, &mut random)
+        .record(&start, &mut history, run.steps, &mut random)
         .context("the workload")?;
     let log = Log::read(&places.log)?;
-    let points = choose(&log, args.points, &mut random);
-    let flushes = log.entries.iter().filter(|entry| entry.is_flush()).count();
+    let flushes: Vec<usize> = (0..log.entries.len())
+        .filter(|number| log.entries[*number].is_flush())
+        .collect();
+    let points = choose(&log, &flushes, run, &mut random);
+    let has_both = |flush: &&usize| points.contains(flush) && points.contains(&(**flush + 1));
+    let covered = flushes.iter().filter(has_both).count();
     places.cut(&log, &points, start, &history, &mut random)?;
     Ok(Passed::Did(format!(
-        "{} steps, {} writes, {flushes} flushes, {} points",
-        args.steps,
+        "{} steps, {} writes, {} flushes, {covered} of them cut before and after, {} points",
+        run.steps,
         log.entries.len(),
+        flushes.len(),
         points.len()
     )))
 }
 
-/// The points at which power is cut, in order: each is how many entries happened before it. Half
-/// of them are just before or after a flush.
-fn choose(log: &Log, count: usize, random: &mut Random) -> Vec<usize> {
-    let flushes: Vec<usize> = (0..log.entries.len())
-        .filter(|number| log.entries[*number].is_flush())
-        .collect();
-    let mut points: Vec<usize> = (0..count)
-        .map(|number| match number % 2 {
-            0 if !flushes.is_empty() => random.pick(&flushes) + random.below(2),
-            _ => random.below(log.entries.len() + 1),
-        })
-        .collect();
-    points.sort();
+/// The points at which power is cut: each is how many entries happened before it. They are those just
+/// before and just after each flush, or half of them are such, and others.
+fn choose(log: &Log, flushes: &[usize], run: &Run, random: &mut Random) -> BTreeSet<usize> {
+    let mut points = BTreeSet::new();
+    let around = flushes.iter().flat_map(|flush| [*flush, *flush + 1]);
+    let mut around: Vec<usize> = around.collect::<BTreeSet<_>>().into_iter().collect();
+    if run.is_every_flush {
+        points.extend(around);
+    } else {
+        while points.len() < run.points / 2 && !around.is_empty() {
+            points.insert(around.swap_remove(random.below(around.len())));
+        }
+    }
+    let all = log.entries.len() + 1;
+    while points.len() < run.points.min(all) {
+        points.insert(random.below(all));
+    }
     points
 }
 
 impl Places {
     fn overlay(&self) -> Result<Overlay> {
-        Overlay::of(&self.fs_type, &[&self.lower])
-            .upper(&self.disk.join("upper"), &self.disk.join("work"))
+        let overlay = Overlay::of(&self.fs_type, &[&self.lower])
+            .upper(&self.disk.join("upper"), &self.disk.join("work"))?;
+        let options = self.options.iter();
+        Ok(options.fold(overlay, |overlay, (key, value)| overlay.option(key, value)))
     }
 
     fn mount(&self, device: &Path) -> Result<()> {
@@ -134,7 +161,7 @@ impl Places {
         let mut workload = Workload {
             top: &self.point,
             history,
-            redirects: false,
+            redirects: self.options.contains(&("redirect_dir", "on")),
             mark: &mark,
         };
         for number in 0..steps {
@@ -152,7 +179,7 @@ impl Places {
     fn cut(
         &self,
         log: &Log,
-        points: &[usize],
+        points: &BTreeSet<usize>,
         disk: File,
         history: &History,
         random: &mut Random,
@@ -170,7 +197,7 @@ impl Places {
             }
             let path = self.images.join("cut");
             let cut = image::copy(&disk, &path)?;
-            let all = number % 2 == 0;
+            let all = random.one_in(2);
             let mut mark = mark;
             for at in sure..*point {
                 let entry = &log.entries[at];
