@@ -31,7 +31,21 @@ use crate::Load;
 use rovl_kit::blocks::block;
 use rovl_kit::snapshot::Snapshot;
 
-/// Runs writers on an upper layer on this filesystem. With `faults`, allocations fail.
+/// How long the writers work in one upper layer, in seconds: after that there is little left to copy up.
+const SLICE: u64 = 10;
+/// How many upper layers there are at least, however little time there is.
+const LEAST: u64 = 3;
+
+/// What came of the work in one upper layer, or in all of them.
+#[derive(Default)]
+struct Work {
+    steps: u64,
+    beside: u64,
+    paths: usize,
+}
+
+/// Runs writers on upper layers on this filesystem, one after the other. With `faults`, allocations
+/// fail.
 pub fn run(fs_type: &str, load: Load, upper: &str, faults: bool) -> Result<Passed> {
     let Some(place) = mounts::backing(upper)? else {
         return Ok(Passed::Skipped(format!("there is no disk {upper}")));
@@ -42,12 +56,48 @@ pub fn run(fs_type: &str, load: Load, upper: &str, faults: bool) -> Result<Passe
     let lowers = [place.join("middle"), place.join("bottom")];
     make_layers(&lowers, load)?;
     let untouched = lowers_seen(&lowers)?;
-    let work = place.join("work");
+    let slices = (load.time.as_secs() / SLICE).max(LEAST);
+    let mut all = Work::default();
+    for number in 0..slices {
+        let slice = Load {
+            time: load.time.div_f64(slices as f64),
+            seed: load.seed * 1000 + number,
+            ..load
+        };
+        let done = slice_of_work(fs_type, &lowers, &place, slice, faults)
+            .with_context(|| format!("upper layer {number}"))?;
+        all = Work {
+            steps: all.steps + done.steps,
+            beside: all.beside + done.beside,
+            paths: all.paths + done.paths,
+        };
+    }
+    for (before, after) in untouched.iter().zip(&lowers_seen(&lowers)?) {
+        before.compare(after, "in a lower layer")?;
+    }
+    mounts::release(upper)?;
+    kmod::unload(fs_type)?;
+    kmod::ensure_type(fs_type)?;
+    Ok(Passed::Did(format!(
+        "{} threads, {} steps in {slices} upper layers, {} mounts beside, {} paths left",
+        load.threads, all.steps, all.beside, all.paths
+    )))
+}
+
+/// Lets the writers work in a fresh upper layer, and looks at what they leave.
+fn slice_of_work(
+    fs_type: &str,
+    lowers: &[PathBuf; 2],
+    place: &Path,
+    load: Load,
+    faults: bool,
+) -> Result<Work> {
+    let (upper, work) = (place.join("upper"), place.join("work"));
     let point = Path::new(mounts::BASE).join("mnt");
-    let overlay = Overlay::of(fs_type, &lowers).upper(&place.join("upper"), &work)?;
+    let overlay = Overlay::of(fs_type, lowers).upper(&upper, &work)?;
     overlay.mount(&point)?;
 
-    let (steps, beside) = work_in(&point, fs_type, &lowers, &place, load, faults)?;
+    let (steps, beside) = work_in(&point, fs_type, lowers, place, load, faults)?;
 
     // What the caches say is what the layers say.
     let warm = Snapshot::take(&point, true)?;
@@ -59,17 +109,13 @@ pub fn run(fs_type: &str, load: Load, upper: &str, faults: bool) -> Result<Passe
     mounts::check_work(&work)?;
     warm.compare(&Snapshot::take(&point, true)?, "after mounting again")?;
     mounts::unmount(&point)?;
-    for (before, after) in untouched.iter().zip(&lowers_seen(&lowers)?) {
-        before.compare(after, "in a lower layer")?;
-    }
-    mounts::release(upper)?;
-    kmod::unload(fs_type)?;
-    kmod::ensure_type(fs_type)?;
-    Ok(Passed::Did(format!(
-        "{} threads, {steps} steps, {beside} mounts beside, {} paths left",
-        load.threads,
-        warm.paths()
-    )))
+    fs::remove_dir_all(&upper)?;
+    fs::remove_dir_all(&work)?;
+    Ok(Work {
+        steps,
+        beside,
+        paths: warm.paths(),
+    })
 }
 
 /// Lets the threads work. Returns how many steps they did, and how many mounts came and went.
