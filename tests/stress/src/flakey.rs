@@ -30,6 +30,10 @@ use crate::Load;
 use rovl_kit::blocks::block;
 use rovl_kit::blocks::BLOCK;
 
+/// How long the writers work in one upper layer, in seconds: after the disk has failed, nothing new
+/// happens.
+const CYCLE: u64 = 30;
+
 /// Files of each thread, all of which a lower layer has.
 const FILES: usize = 4;
 /// How long each of them is, for good.
@@ -44,13 +48,29 @@ pub fn run(fs_type: &str, load: Load, upper: &str) -> Result<Passed> {
     }
     kmod::load("dm-mod")?;
     kmod::load("dm-flakey")?;
-    let disk = disk.canonicalize()?;
-    let good = format!("{} 0 3600 0", disk.display());
-    let bad = format!("{} 0 0 3600 1 error_writes", disk.display());
-    let device = Mapped::new("flakey", dm::sectors(&disk)?, "flakey", &good)?;
-    let place = Place::new(fs_type, device.path(), upper)?;
-    place.make_lower(load.threads)?;
+    let place = Place::new(fs_type, &disk.canonicalize()?, upper)?;
+    let cycles = (load.time.as_secs() / CYCLE).max(1);
+    let (mut steps, mut refused) = (0, 0);
+    for number in 0..cycles {
+        let cycle = Load {
+            time: load.time.div_f64(cycles as f64),
+            seed: load.seed * 1000 + number,
+            ..load
+        };
+        let (more_steps, more_refused) =
+            fail_and_recover(&place, cycle).with_context(|| format!("upper layer {number}"))?;
+        (steps, refused) = (steps + more_steps, refused + more_refused);
+    }
+    Ok(Passed::Did(format!(
+        "{} threads, {steps} steps in {cycles} upper layers, {refused} of them refused",
+        load.threads
+    )))
+}
 
+/// Lets writers work on a fresh upper layer while its disk stops taking writes, and looks at what
+/// they leave. Returns how many steps they did, and how many of those were refused.
+fn fail_and_recover(place: &Place, load: Load) -> Result<(u64, u64)> {
+    place.make_lower(load.threads)?;
     place.mount()?;
     let broken = AtomicBool::new(false);
     let mut workers: Vec<_> = (0..load.threads).map(Worker::new).collect();
@@ -58,13 +78,16 @@ pub fn run(fs_type: &str, load: Load, upper: &str) -> Result<Passed> {
     std::thread::scope(|scope| {
         for worker in &mut workers {
             let seed = load.seed * 1000 + worker.number as u64;
-            let (place, broken) = (&place, &broken);
-            crew.start(scope, format!("writer {}", worker.number), seed, |random| {
-                worker.step(place, broken, random)
-            });
+            let broken = &broken;
+            crew.start(
+                scope,
+                format!("writer {}", worker.number),
+                seed,
+                move |random| worker.step(place, broken, random),
+            );
         }
         sleep(load.time / 2);
-        if let Err(error) = device.switch("flakey", &bad) {
+        if let Err(error) = place.fail() {
             crew.fail(error);
         }
         broken.store(true, Ordering::SeqCst);
@@ -72,12 +95,12 @@ pub fn run(fs_type: &str, load: Load, upper: &str) -> Result<Passed> {
     let steps = crew.finish()?;
     place.unmount().context("unmount after the disk failed")?;
 
-    device.switch("flakey", &good)?;
+    place.recover()?;
     place.mount().context("mount after the disk recovered")?;
     mounts::check_work(&place.work)?;
     let mut refused = 0;
     for worker in &workers {
-        worker.check(&place)?;
+        worker.check(place)?;
         ensure!(
             worker.refused > 0,
             "writer {} was told of no error",
@@ -86,15 +109,15 @@ pub fn run(fs_type: &str, load: Load, upper: &str) -> Result<Passed> {
         refused += worker.refused;
     }
     place.unmount()?;
-    Ok(Passed::Did(format!(
-        "{} threads, {steps} steps, {refused} of them refused",
-        load.threads
-    )))
+    Ok((steps, refused))
 }
 
 /// The disk with the upper layer, and the overlay.
 struct Place {
-    device: PathBuf,
+    device: Mapped,
+    /// What the device is told to take all writes, and to refuse them.
+    good: String,
+    bad: String,
     kind: String,
     disk: PathBuf,
     lower: PathBuf,
@@ -104,11 +127,14 @@ struct Place {
 }
 
 impl Place {
-    fn new(fs_type: &str, device: &Path, kind: &str) -> Result<Self> {
+    fn new(fs_type: &str, real: &Path, kind: &str) -> Result<Self> {
         let base = Path::new(mounts::BASE);
         let disk = base.join("flakey");
+        let good = format!("{} 0 3600 0", real.display());
         Ok(Place {
-            device: device.to_owned(),
+            device: Mapped::new("flakey", dm::sectors(real)?, "flakey", &good)?,
+            good,
+            bad: format!("{} 0 0 3600 1 error_writes", real.display()),
             kind: kind.to_owned(),
             lower: base.join("lower"),
             work: disk.join("flakey-work"),
@@ -118,8 +144,21 @@ impl Place {
         })
     }
 
+    fn fail(&self) -> Result<()> {
+        self.device.switch("flakey", &self.bad)
+    }
+
+    fn recover(&self) -> Result<()> {
+        self.device.switch("flakey", &self.good)
+    }
+
+    fn mount_disk(&self) -> Result<()> {
+        let source = self.device.path().to_string_lossy();
+        mounts::mount(&source, &self.disk, &self.kind, "")
+    }
+
     fn make_lower(&self, threads: usize) -> Result<()> {
-        mounts::mount(&self.device.to_string_lossy(), &self.disk, &self.kind, "")?;
+        self.mount_disk()?;
         for old in [self.disk.join("flakey-upper"), self.work.clone()] {
             match fs::remove_dir_all(&old) {
                 Err(error) if error.kind() != ErrorKind::NotFound => Err(error)?,
@@ -138,7 +177,7 @@ impl Place {
     }
 
     fn mount(&self) -> Result<()> {
-        mounts::mount(&self.device.to_string_lossy(), &self.disk, &self.kind, "")?;
+        self.mount_disk()?;
         Overlay::of(&self.fs_type, &[&self.lower])
             .upper(&self.disk.join("flakey-upper"), &self.work)?
             .mount(&self.point)

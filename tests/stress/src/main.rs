@@ -154,11 +154,7 @@ impl Case {
             Part::Readers => readers::run(&self.fs_type, load),
             Part::Writers => writers::run(&self.fs_type, load, &self.upper, false),
             Part::Faults => writers::run(&self.fs_type, load, &self.upper, true),
-            Part::Flakey => {
-                // After the disk has failed, nothing new happens.
-                let time = load.time.min(Duration::from_secs(30));
-                flakey::run(&self.fs_type, Load { time, ..load }, &self.upper)
-            }
+            Part::Flakey => flakey::run(&self.fs_type, load, &self.upper),
         }
     }
 }
