@@ -1,29 +1,50 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
-# Many threads at once on one overlay, in the guest with all checks: readers, writers, writers whose allocations fail, and writers
-# on a disk that fails. tests/stress does it.
+# Load on one overlay, in the guest with all checks: many threads at once, as readers, as writers, as writers whose allocations
+# fail, and as writers on a disk that fails. tests/stress does it. Where allocations fail, kmemleak looks for what was not given
+# back.
 #   scripts/stress.sh [--short] [readers|writers|faults|flakey ..]
 #   TYPE=rovl|dropin|overlay    what is tried (default rovl)
-#   STRESS_SECONDS=n            how long each part runs (default 300)
+#   STRESS_SECONDS=n            how long each part runs (default 300), on each kind of upper layer
 #   STRESS_SEED=n               what the threads' actions are drawn from (default 1)
 
 source "$(dirname "$0")/lib.sh"
 # shellcheck source=scripts/suite-lib.sh
 source "$top/scripts/suite-lib.sh"
 
-arguments=(--seconds "${STRESS_SECONDS:-300}")
+seconds=${STRESS_SECONDS:-300}
+arguments=(--seconds "$seconds")
 if [[ ${1:-} == --short ]]; then
 	arguments=(--short)
 	shift
 fi
+(($# > 0)) || set -- readers writers faults flakey
+parts=() faults=''
+for part; do
+	case $part in
+	readers | writers | flakey) parts+=("$part") ;;
+	faults) faults=1 ;;
+	*) die "there are no $part: the parts are readers, writers, faults and flakey" ;;
+	esac
+done
 
 "$top/scripts/packages.sh" build guest test
 kdir=$("$top/scripts/kdir.sh" test)
 suite_type
+suite_leaks
 runner=$("$top/scripts/program.sh" rovl-guest)
 program=$("$top/scripts/program.sh" rovl-stress)
 disks=$("$top/scripts/disks.sh")
 suite_targets dm-mod dm-flakey
-suite_guest stress $((${STRESS_SECONDS:-300} * 7 + 900)) --file "$program:/bin/rovl-stress:755" \
-	--disk "$disks/ext4.img:snapshot" --disk "$disks/xfs.img:snapshot" \
-	-- /bin/rovl-stress --type "$fs" --seed "${STRESS_SEED:-1}" "${arguments[@]}" "$@"
+
+status=0
+if ((${#parts[@]} > 0)); then
+	suite_guest stress $((seconds * 10 + 900)) --file "$program:/bin/rovl-stress:755" \
+		--disk "$disks/ext4.img:snapshot" --disk "$disks/xfs.img:snapshot" \
+		-- /bin/rovl-stress --type "$fs" --seed "${STRESS_SEED:-1}" "${arguments[@]}" "${parts[@]}" || status=1
+fi
+if [[ -n $faults ]]; then
+	suite_guest stress-faults $((seconds + 900)) "${leaks[@]}" --file "$program:/bin/rovl-stress:755" \
+		-- /bin/rovl-stress --type "$fs" --seed "${STRESS_SEED:-1}" "${arguments[@]}" faults || status=1
+fi
+exit "$status"

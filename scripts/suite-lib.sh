@@ -34,6 +34,16 @@ suite_targets() {
 	done
 }
 
+# Sets leaks, the arguments by which a guest looks for leaks, if the kernel can.
+suite_leaks() {
+	leaks=()
+	if grep -q '^CONFIG_DEBUG_KMEMLEAK=y' "$kdir/include/config/auto.conf"; then
+		leaks=(--kmemleak)
+	else
+		say "the kernel in $kdir has no kmemleak, so nobody looks for leaks"
+	fi
+}
+
 # suite_guest NAME SECONDS ARGUMENT..: one guest with these arguments of the runner. Its output is kept in the cache, and shown
 # as it comes; the last line says PASS or FAIL, with the numbers of tests.
 suite_guest() {

@@ -153,7 +153,7 @@ guest() {
 # The guests, the longest first. Every test runs under kmemleak, on rovl. Where that does on disks what it did in tmpfs, it runs
 # in a guest that need not track each allocation. The two longest have one processor, which an emulator runs at three quarters
 # of the cost; what happens at the same time is tried with two on disks, on the drop-in and under load.
-names=(rovl overlay leaks rovl-disks drop-in load oracle selinux cost)
+names=(rovl overlay leaks rovl-disks drop-in load faults oracle selinux cost)
 run_guest() {
 	case $1 in
 	rovl) guest rovl 3000 "$stock" --cpus 1 "${leaks[@]}" -- /bin/rovl-selftests --type rovl --repeated false "${filter[@]}" ;;
@@ -173,9 +173,12 @@ run_guest() {
 		exit $status' ;;
 	# What a call costs is counted by tracing, which an emulator bears on one processor alone.
 	cost) guest cost 600 "$stock" --cpus 1 -- /bin/rovl-selftests --type overlay --type rovl --filter cost_of ;;
+	# Where allocations fail, what was allocated before is given back.
+	faults) guest faults 900 "$stock" "${leaks[@]}" --file "$bin/rovl-stress:/bin/rovl-stress:755" \
+		-- /bin/rovl-stress --type rovl --short faults ;;
 	# Short forms of make stress, make crash and make posix, each with a plan of its own.
 	load) guest load 900 "$stock" "${loads[@]}" -- sh -c 'status=0
-		rovl-stress --type rovl --short || status=1
+		rovl-stress --type rovl --short readers writers flakey || status=1
 		rovl-crash --type rovl --short || status=1
 		rovl-suites --type rovl --short || status=1
 		exit $status' ;;
