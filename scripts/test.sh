@@ -174,8 +174,10 @@ run_guest() {
 	# What a call costs is counted by tracing, which an emulator bears on one processor alone.
 	cost) guest cost 600 "$stock" --cpus 1 -- /bin/rovl-selftests --type overlay --type rovl --filter cost_of ;;
 	# Where allocations fail, what was allocated before is given back.
-	faults) guest faults 900 "$stock" "${leaks[@]}" --file "$bin/rovl-stress:/bin/rovl-stress:755" \
-		-- /bin/rovl-stress --type rovl --short faults ;;
+	faults) guest faults 900 "$stock" "${leaks[@]}" --file "$bin/rovl-stress:/bin/rovl-stress:755" "${oracle[@]}" -- sh -c 'status=0
+		rovl-stress --type rovl --short faults || status=1
+		rovl-oracle --fail-allocations --count 10 --batch 5 || status=1
+		exit $status' ;;
 	# Short forms of make stress, make crash and make posix, each with a plan of its own.
 	load) guest load 900 "$stock" "${loads[@]}" -- sh -c 'status=0
 		rovl-stress --type rovl --short readers writers flakey || status=1

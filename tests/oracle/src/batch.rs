@@ -29,9 +29,9 @@ use crate::shrink;
 use crate::yard::Yard;
 
 /// Begins a line that says which seed comes next.
-const AT: &str = "@ ";
+pub const AT: &str = "@ ";
 /// Begins the last line.
-const END: &str = "= ";
+pub const END: &str = "= ";
 /// How long one script may take, and its making smaller.
 const PATIENCE: Duration = Duration::from_secs(180);
 /// After so many differences of different kinds, the rest is left out.

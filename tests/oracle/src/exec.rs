@@ -131,7 +131,7 @@ impl<'a> Session<'a> {
         if self.user == user {
             return;
         }
-        // These cannot fail: the saved id stays root's.
+        // These cannot fail for long: the saved id stays root's, and memory is all that may lack.
         let change = || -> SysResult<()> {
             set_thread_res_uid(None, Uid::ROOT, None)?;
             let gid = Gid::from_raw(user.uid());
@@ -143,8 +143,12 @@ impl<'a> Session<'a> {
             set_thread_res_gid(None, gid, None)?;
             set_thread_res_uid(None, Uid::from_raw(user.uid()), None)
         };
-        if let Err(error) = change() {
-            panic!("cannot become {user:?}: {error}");
+        loop {
+            match change() {
+                Ok(()) => break,
+                Err(Errno::NOMEM | Errno::AGAIN) => {}
+                Err(error) => panic!("cannot become {user:?}: {error}"),
+            }
         }
         self.user = user;
     }

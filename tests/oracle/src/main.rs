@@ -13,6 +13,7 @@ mod batch;
 mod build;
 mod data;
 mod exec;
+mod failing;
 mod generate;
 mod plan;
 mod random;
@@ -34,12 +35,16 @@ use std::process::ExitCode;
 use anyhow::bail;
 use anyhow::Context;
 use clap::Parser;
+use rovl_kit::sys::Patient;
 use rustix::io::Errno;
 
 use crate::generate::Choices;
 use crate::run::Fault;
 use crate::run::Sides;
 use crate::script::Backing;
+
+#[global_allocator]
+static ALLOCATOR: Patient = Patient;
 
 /// Compares two types of overlay filesystem, step by step.
 #[derive(Parser, Debug, Clone)]
@@ -93,6 +98,10 @@ struct Args {
     #[arg(long)]
     scripts_only: bool,
 
+    /// Run scripts on the second side alone, while allocations fail, and look at what they leave
+    #[arg(long)]
+    fail_allocations: bool,
+
     /// Make a fault on the second side: skip-step, or mount options
     #[arg(long, hide = true, value_name = "FAULT")]
     fault: Option<String>,
@@ -126,6 +135,10 @@ impl Args {
                 .into_iter()
                 .find(|backing| backing.name() == name);
             backings.push(found.with_context(|| format!("there is no backing {name}"))?);
+        }
+        // Under such faults, filesystems on disks shut themselves down.
+        if self.fail_allocations {
+            backings = vec![Backing::Tmpfs];
         }
         if backings.is_empty() {
             backings.extend(
@@ -165,7 +178,9 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         return plan::run(&args, &mut choices, &sides);
     }
-    let is_equal = if args.replay.is_empty() {
+    let is_equal = if args.fail_allocations {
+        failing::child(args.seed, args.count, &choices, &sides)?
+    } else if args.replay.is_empty() {
         batch::child(args.seed, args.count, &choices, &sides)?
     } else {
         plan::replay(&args.replay, &sides)?

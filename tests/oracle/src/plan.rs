@@ -10,6 +10,7 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use anyhow::Context;
+use rovl_kit::faults::Faults;
 use rovl_kit::ktap;
 use rovl_kit::ktap::Ktap;
 use rovl_kit::ktap::Outcome;
@@ -49,6 +50,8 @@ const FAULTS: [(&str, usize); 2] = [("skip-step", 4), ("redirect_dir=on", 1)];
 enum Job {
     /// Scripts with these seeds.
     Batch { first: u64, count: u64 },
+    /// Scripts with these seeds, while allocations fail.
+    Failing { first: u64, count: u64 },
     /// A kept regression.
     Kept { name: &'static str },
     /// A script from a file.
@@ -61,6 +64,9 @@ impl Job {
     fn name(&self) -> String {
         match self {
             Job::Batch { first, count } => format!("oracle.seeds {first}..{}", first + count - 1),
+            Job::Failing { first, count } => {
+                format!("oracle.failing_seeds {first}..{}", first + count - 1)
+            }
             Job::Kept { name } => format!("oracle.regression {name}"),
             Job::File(path) => format!("oracle.replay {}", path.display()),
             Job::Trial { fault, .. } => format!("oracle.sees {fault}"),
@@ -69,6 +75,9 @@ impl Job {
 
     fn run(&self, args: &Args, choices: &Choices) -> anyhow::Result<Report> {
         let mut arguments = vec!["--child".to_owned()];
+        if matches!(self, Job::Failing { .. }) {
+            arguments.push("--fail-allocations".to_owned());
+        }
         let mut add = |name: &str, value: &str| arguments.push(format!("--{name}={value}"));
         add("type-a", &args.type_a);
         add(
@@ -93,6 +102,10 @@ impl Job {
                 if let Some(fault) = &args.fault {
                     add("fault", fault);
                 }
+            }
+            Job::Failing { first, count } => {
+                add("seed", &first.to_string());
+                add("count", &count.to_string());
             }
             Job::Kept { name } => add("replay", name),
             Job::File(path) => add("replay", &path.display().to_string()),
@@ -119,6 +132,14 @@ impl Job {
 /// Runs everything, and prints the results. The status says whether nothing differs.
 pub fn run(args: &Args, choices: &mut Choices, sides: &Sides) -> anyhow::Result<ExitCode> {
     let refused = refused_options(choices, sides)?;
+    if args.fail_allocations && !Faults::are_there() {
+        let mut ktap = Ktap::start(1);
+        let skipped = ktap::Report::skipped("the kernel injects no faults".to_owned());
+        ktap.result("oracle.failing_seeds", "", &skipped);
+        return Ok(ktap.finish());
+    }
+    // For all processes at once, and until the last has ended.
+    let _faults = args.fail_allocations.then(Faults::begin).transpose()?;
     let jobs = jobs(args);
     let mut ktap = Ktap::start(jobs.len() + refused.len());
     for (options, reason) in refused {
@@ -186,7 +207,7 @@ fn jobs(args: &Args) -> Vec<Job> {
         return args.replay.iter().cloned().map(Job::File).collect();
     }
     let mut jobs = Vec::new();
-    if !args.scripts_only {
+    if !args.scripts_only && !args.fail_allocations {
         jobs.extend(REGRESSIONS.iter().map(|(name, _)| Job::Kept { name }));
         jobs.extend(FAULTS.map(|(fault, least)| Job::Trial { fault, least }));
     }
@@ -194,7 +215,11 @@ fn jobs(args: &Args) -> Vec<Job> {
     let end = args.seed + args.count;
     while first < end {
         let count = args.batch.max(1).min(end - first);
-        jobs.push(Job::Batch { first, count });
+        jobs.push(if args.fail_allocations {
+            Job::Failing { first, count }
+        } else {
+            Job::Batch { first, count }
+        });
         first += count;
     }
     jobs

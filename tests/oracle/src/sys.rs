@@ -88,8 +88,9 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
+        // What stays mapped, because allocations are made to fail, would keep the file open.
         // SAFETY: the range was mapped by `new`, and nobody has a reference to it.
-        let _ = unsafe { rustix::mm::munmap(self.address, self.length) };
+        while unsafe { rustix::mm::munmap(self.address, self.length) } == Err(Errno::NOMEM) {}
     }
 }
 
