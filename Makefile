@@ -34,9 +34,15 @@ run: ## mount a real Debian tree in three layers in the guest, and work in it [T
 test: ## run all tests: on the host, in the guest, on the drop-in, for leaks [FILTER=text] [LEAK_ROUNDS=n] [GUESTS=n]
 	@scripts/test.sh
 
+# Without PARTS= also the full lengths of the other long tests; what fails does not keep the rest from being tried.
 .PHONY: stress
-stress: ## load by many threads, with mounts beside, failing allocations and failing disks [TYPE=..] [PARTS=readers]
-	@scripts/stress.sh $(PARTS)
+stress: ## all long tests: load by many threads, failing allocations, failing disks, then make crash and make posix [TYPE=..] [PARTS=readers]
+	@status=0; scripts/stress.sh $(PARTS) || status=1; \
+	if [ -z "$(PARTS)" ]; then \
+		scripts/crash.sh || status=1; \
+		scripts/posix.sh || status=1; \
+	fi; \
+	exit $$status
 
 .PHONY: crash
 crash: ## power cuts under an overlay, by a log of its disk's writes [TYPE=..] [CRASH_POINTS=n]
@@ -51,7 +57,7 @@ fuzz: ## fuzz the parsers of src/model [TARGET=name] [FUZZ_SECONDS=n]
 	@scripts/fuzz.sh $(TARGET)
 
 .PHONY: oracle
-oracle: ## compare rovl with overlayfs by scripts made from seeds [N=n] [SEED=n] [STEPS=n] [REPLAY=file]
+oracle: ## compare rovl with overlayfs by scripts made from seeds [N=n] [SEED=n] [STEPS=n] [REPLAY=file] [TYPE=overlay]
 	@scripts/oracle.sh
 
 .PHONY: check
@@ -110,11 +116,14 @@ help: ## show this list
 		FUZZ_SECONDS=n 'how long make fuzz runs each of its targets (default: 30)' \
 		N=n 'how many scripts make oracle runs (default: 2000); SEED= is the seed of the first (1), STEPS= how long each is (50)' \
 		REPLAY=file 'the only script that make oracle runs, as a failure prints it' \
-		TYPE= "what make run mounts: rovl (the default), dropin or the kernel's own overlay, to compare with" \
+		TYPE= "what make run, stress, crash and posix try: rovl (the default), dropin or the kernel's own overlay, to compare with" \
+		TYPE=overlay 'make oracle compares overlayfs with itself' \
 		CMD= 'the only command that make run runs, in a container whose root is the tree, writable' \
 		INSTALL_MOD_PATH= 'the folder below which make install puts the modules (default: /)' \
-		STRESS_SECONDS=n 'how long make stress runs each of its parts (default: 300); STRESS_SEED= what it draws from' \
+		PARTS=.. 'the only parts that make stress runs, of readers, writers, faults, flakey and oracle-faults' \
+		STRESS_SECONDS=n 'how long make stress runs each part on each upper layer (default: 300); STRESS_SEED= what it draws from' \
 		CRASH_POINTS=n 'at how many points make crash cuts the power (default: 500); CRASH_SEED= what it draws from' \
+		SUITES=.. 'the only suites that make posix runs, of pjdfstest, fsx, fsx-plain, direct, kselftests and stress-ng' \
 		FSX_OPERATIONS=n 'how many operations fsx does on each file (default: 100000)' \
 		KVM=auto\|on\|off 'whether the guest uses KVM (default: auto, when a trial guest boots with it)' \
 		ROVL_NO_INSTALL=1 'install no packages; say what is missing' \
