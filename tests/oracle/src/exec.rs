@@ -6,6 +6,7 @@ mod attributes;
 mod data_paths;
 mod fields;
 mod mount;
+mod process;
 
 use std::cell::Cell;
 use std::io::IoSlice;
@@ -29,15 +30,17 @@ use rustix::thread::set_thread_res_uid;
 use rustix::thread::Gid;
 use rustix::thread::Uid;
 
+use self::process::Process;
 use crate::data;
 use crate::script::Backing;
-use crate::script::Setup;
+use crate::script::Script;
 use crate::side::Side;
 use crate::stat;
 use crate::step::open_flags;
 use crate::step::From;
 use crate::step::Map;
 use crate::step::Node;
+use crate::step::Queue;
 use crate::step::Slot;
 use crate::step::Step;
 use crate::step::User;
@@ -95,6 +98,8 @@ pub struct Session<'a> {
     slots: [Option<OwnedFd>; SLOTS],
     maps: [Option<Mapping>; MAPS],
     user: User,
+    /// In which the steps of some users are done.
+    processes: Vec<Process>,
     /// File flags that upper's filesystem itself has set, and does not let go easily.
     lasting: IFlags,
 }
@@ -113,6 +118,7 @@ impl<'a> Session<'a> {
             slots: Default::default(),
             maps: Default::default(),
             user: User::Root,
+            processes: Vec::new(),
             lasting: match setup.upper_on {
                 Backing::Ext4 => IFlags::from_bits_retain(EXTENTS),
                 _ => IFlags::empty(),
@@ -120,9 +126,24 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Starts the processes that the script wants, while nothing is open yet on either side.
+    pub fn start_processes(&mut self, side: &Side<'_>) {
+        let script = side.script;
+        let works = |wanted: User| script.steps.iter().any(|(user, _)| *user == wanted);
+        for user in [User::Alice, User::Bob] {
+            if script.setup.processes && works(user) {
+                match Process::start(side, user) {
+                    Ok(process) => self.processes.push(process),
+                    Err(error) => panic!("cannot start a process of {user:?}: {error}"),
+                }
+            }
+        }
+    }
+
     /// Lets everything go, so that the mount can be unmounted.
     pub fn close(&mut self) {
         self.become_user(User::Root);
+        self.processes.clear();
         self.slots = Default::default();
         self.maps = Default::default();
     }
@@ -153,13 +174,23 @@ impl<'a> Session<'a> {
         self.user = user;
     }
 
-    pub fn run(&mut self, setup: &Setup, user: User, step: &Step) -> Outcome {
+    /// Does a step of the script, in the process of its user if there is one.
+    pub fn run(&mut self, script: &Script, index: usize) -> Outcome {
+        let setup = &script.setup;
+        let Some((user, step)) = script.steps.get(index) else {
+            panic!("there is no step {index}");
+        };
+        if let Some(process) = self.processes.iter_mut().find(|one| one.user == *user) {
+            let by_ring = matches!(step, Step::Queued { by, .. } if *by == Queue::Uring);
+            self.asked_ring.set(self.asked_ring.get() || by_ring);
+            return process.run(index);
+        }
         let before = if setup.watch {
             self.look(step)
         } else {
             Vec::new()
         };
-        self.become_user(user);
+        self.become_user(*user);
         let result = self.step(step);
         self.become_user(User::Root);
         let mut seen = String::new();

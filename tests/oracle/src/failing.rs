@@ -99,6 +99,7 @@ fn script(seed: u64, choices: &Choices) -> Script {
     };
     script.steps.retain(|(_, step)| !is_ring(step));
     script.setup.watch = false;
+    script.setup.processes = false;
     script
 }
 
@@ -123,7 +124,7 @@ impl Run<'_> {
     fn steps(&mut self, own: &str) -> anyhow::Result<Verdict> {
         let script = self.side.script;
         let mut session = Session::new(&self.side, &self.yard.queues);
-        for (user, step) in &script.steps {
+        for (index, (_, step)) in script.steps.iter().enumerate() {
             if *step == Step::Remount {
                 session.close();
                 if let Err(error) = self.unmount().and_then(|()| self.mount(own)) {
@@ -132,7 +133,7 @@ impl Run<'_> {
                 continue;
             }
             let failing = Failing::begin()?;
-            let outcome = session.run(&script.setup, *user, step);
+            let outcome = session.run(script, index);
             drop(failing);
             self.tally.steps += 1;
             self.tally.succeeded += u64::from(outcome.result.is_ok());

@@ -32,7 +32,9 @@ const NODE: &str = "n";
 
 pub fn script(seed: u64, choices: &Choices) -> Script {
     let mut random = Random::new(seed);
-    let setup = setup(&mut random, choices);
+    let mut setup = setup(&mut random, choices);
+    // Drawn apart, so that the rest of a script is what it was before there were any.
+    setup.processes = Random::new(!seed).chance(40);
     let objects = layers::objects(&mut random, &setup);
     let steps = steps::steps(&mut random, &setup, &objects, choices.steps);
     Script {
@@ -82,6 +84,7 @@ fn setup(random: &mut Random, choices: &Choices) -> Setup {
         options: random.pick(&choices.options).clone(),
         watch: random.chance(35),
         mapped,
+        processes: false,
     }
 }
 

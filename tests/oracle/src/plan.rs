@@ -269,6 +269,7 @@ fn empty_script(options: &str) -> Script {
             options: options.to_owned(),
             watch: false,
             mapped: None,
+            processes: false,
         },
         objects: Vec::new(),
         steps: Vec::new(),

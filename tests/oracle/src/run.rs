@@ -225,8 +225,9 @@ impl Run<'_> {
     fn steps(&mut self) -> Result<End, Difference> {
         let mut a = Session::new(&self.a, &self.yard.queues);
         let mut b = Session::new(&self.b, &self.yard.queues);
+        a.start_processes(&self.a);
+        b.start_processes(&self.b);
         let script = self.script;
-        let setup = &script.setup;
         let mut skips = self.sides.fault == Fault::SkipStep;
         for (index, (user, step)) in script.steps.iter().enumerate() {
             if *step == Step::Remount {
@@ -236,9 +237,11 @@ impl Run<'_> {
                 if !self.mount(&self.sides.type_a, &self.sides.type_b)? {
                     return Ok(End::Unmounted);
                 }
+                a.start_processes(&self.a);
+                b.start_processes(&self.b);
                 continue;
             }
-            let outcome_a = a.run(setup, *user, step);
+            let outcome_a = a.run(script, index);
             self.tally.steps += 1;
             self.tally.succeeded += u64::from(outcome_a.result.is_ok());
             if skips
@@ -249,7 +252,7 @@ impl Run<'_> {
                 skips = false;
                 continue;
             }
-            let outcome_b = b.run(setup, *user, step);
+            let outcome_b = b.run(script, index);
             if outcome_a != outcome_b {
                 if wanted::parting(script, step, &outcome_a, &outcome_b).is_some() {
                     return Ok(End::Parted);

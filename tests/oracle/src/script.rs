@@ -99,6 +99,9 @@ pub struct Setup {
     pub watch: bool,
     #[serde(default, skip_serializing_if = "is_default")]
     pub mapped: Option<Mapped>,
+    /// Whether users other than root have processes of their own, in which their steps are done.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub processes: bool,
 }
 
 impl Setup {

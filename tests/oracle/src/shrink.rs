@@ -97,6 +97,7 @@ impl Shrinker<'_> {
     fn simplify(&mut self) {
         self.attempt(|script| script.setup.watch = false);
         self.attempt(|script| script.setup.mapped = None);
+        self.attempt(|script| script.setup.processes = false);
         self.attempt(|script| script.setup.options.clear());
         // Layers do not fit where there is little room.
         if self.best.setup.upper_on != crate::script::Backing::Small {

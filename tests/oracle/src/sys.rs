@@ -15,6 +15,7 @@ use std::os::fd::AsRawFd;
 use rustix::io::Errno;
 use rustix::mm::MapFlags;
 use rustix::mm::ProtFlags;
+use rustix::process::Pid;
 
 pub type SysResult<T> = Result<T, Errno>;
 
@@ -132,6 +133,13 @@ pub fn dedupe(
     let result = unsafe { libc::ioctl(from.as_fd().as_raw_fd(), FIDEDUPERANGE, &mut range) };
     check(result as isize)?;
     Ok((range.bytes, range.status))
+}
+
+/// `fork(2)`: the process that is made, or nothing in that process.
+pub fn fork() -> SysResult<Option<Pid>> {
+    // SAFETY: a process that runs scripts has one thread, so its copy finds everything as it was.
+    let made = check(unsafe { libc::fork() } as isize)?;
+    Ok(i32::try_from(made).ok().and_then(Pid::from_raw))
 }
 
 /// `truncate(2)`.

@@ -32,9 +32,14 @@ struct Generator {
     slots: [Option<Opened>; SLOTS],
     /// Whether there is such a mapping.
     maps: [bool; MAPS],
+    /// What the other users have open, if they have processes of their own.
+    apart: Option<[Held; 2]>,
     root_only: bool,
     mount: Mount,
 }
+
+/// What one process has open.
+type Held = ([Option<Opened>; SLOTS], [bool; MAPS]);
 
 /// What becomes of the mount next.
 enum Mount {
@@ -67,10 +72,11 @@ pub fn steps(
         tree: Tree::new(setup, objects),
         slots: Default::default(),
         maps: Default::default(),
+        apart: (setup.processes && !root_only).then(Default::default),
         root_only,
         mount: Mount::Writable,
     };
-    (0..count).map(|_| generator.one()).collect()
+    (0..count).map(|_| generator.next()).collect()
 }
 
 fn join(parent: &str, name: &str) -> String {
@@ -158,6 +164,38 @@ const WEIGHTS: &[(usize, Make)] = &[
 ];
 
 impl Generator {
+    fn next(&mut self) -> (User, Step) {
+        let Some(mut apart) = self.apart.take() else {
+            return self.one();
+        };
+        // Who has a process of its own works on what is open there.
+        let user = match self.random.below(10) {
+            0..=4 => User::Root,
+            5..=7 => User::Alice,
+            _ => User::Bob,
+        };
+        let mut exchange = |generator: &mut Self| {
+            let held = match user {
+                User::Root => return,
+                User::Alice => &mut apart[0],
+                User::Bob => &mut apart[1],
+            };
+            std::mem::swap(&mut generator.slots, &mut held.0);
+            std::mem::swap(&mut generator.maps, &mut held.1);
+        };
+        exchange(self);
+        let (by_root, step) = self.one();
+        exchange(self);
+        if step == Step::Remount {
+            apart = Default::default();
+            self.slots = Default::default();
+            self.maps = Default::default();
+        }
+        self.apart = Some(apart);
+        let of_mount = matches!(step, Step::MakeReadOnly | Step::MakeWritable | Step::Freeze);
+        (if of_mount { by_root } else { user }, step)
+    }
+
     fn one(&mut self) -> (User, Step) {
         let step = match self.mount {
             Mount::Writable => self.any(),
