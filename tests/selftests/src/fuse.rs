@@ -7,17 +7,25 @@
 //! is in `tree`; here are the protocol (`include/uapi/linux/fuse.h`) and the process.
 //!
 //! The server counts and fails by attributes of the root, which it never stores: a test that reads
-//! [`FLUSHES`] gets the number of flushes so far, one that sets [`FLUSH_ERROR`], [`STATFS_ERROR`] or
-//! [`LINK_ERROR`] to a number makes the request fail with it.
+//! [`FLUSHES`] gets the number of flushes so far, one that sets [`FLUSH_ERROR`] or [`STATFS_ERROR`] to a
+//! number makes the request fail with it. All of them are in `control`.
 
+mod control;
 mod reply;
 mod tree;
 
+use std::collections::VecDeque;
 use std::ffi::CString;
 use std::os::fd::AsRawFd;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::Duration;
+use std::time::Instant;
 
+use rustix::event::poll;
+use rustix::event::PollFd;
+use rustix::event::PollFlags;
+use rustix::event::Timespec;
 use rustix::fs::OFlags;
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
@@ -25,6 +33,18 @@ use rustix::mount::mount;
 use rustix::mount::MountFlags;
 use rustix::process::Signal;
 
+use self::control::failing;
+use self::control::Control;
+pub use self::control::FLUSHES;
+pub use self::control::FLUSH_ERROR;
+pub use self::control::FLUSH_OWNER;
+pub use self::control::LINK_ERROR;
+pub use self::control::MOST_LINKS;
+pub use self::control::NAME_LENGTH;
+pub use self::control::NUMBERS_FROM;
+pub use self::control::READS;
+pub use self::control::READ_DELAY;
+pub use self::control::STATFS_ERROR;
 use self::reply::Reply;
 use self::tree::Times;
 use self::tree::Tree;
@@ -34,30 +54,6 @@ use crate::check::Result;
 use crate::fixture::Fixture;
 use crate::layer::Layer;
 use crate::sys;
-
-/// How often descriptors were closed, in decimal.
-pub const FLUSHES: &str = "user.server.flushes";
-
-/// Who closed a descriptor last, as the kernel tells servers, in decimal.
-pub const FLUSH_OWNER: &str = "user.server.flush-owner";
-
-/// With which errno closing fails, in decimal; 0 for success.
-pub const FLUSH_ERROR: &str = "user.server.flush-error";
-
-/// With which errno `statfs` fails, in decimal; 0 for success.
-pub const STATFS_ERROR: &str = "user.server.statfs-error";
-
-/// How long names may be, in decimal, as `statfs` says.
-pub const NAME_LENGTH: &str = "user.server.name-length";
-
-/// What is added to the inode numbers that users see, in decimal.
-pub const NUMBERS_FROM: &str = "user.server.numbers-from";
-
-/// With which errno giving an object one name more fails, in decimal; 0 for success.
-pub const LINK_ERROR: &str = "user.server.link-error";
-
-/// How many names an object may have, in decimal.
-pub const MOST_LINKS: &str = "user.server.most-links";
 
 /// What the filesystem can do.
 #[derive(Clone, Copy)]
@@ -80,7 +76,7 @@ impl Features {
 
 /// Mounts an empty filesystem, to be unmounted with the fixture.
 pub fn filesystem(fx: &Fixture, name: &str, features: Features) -> Result<Layer> {
-    let device = match sys::open("/dev/fuse", OFlags::RDWR) {
+    let device = match sys::open("/dev/fuse", OFlags::RDWR | OFlags::NONBLOCK) {
         Err(Errno::NOENT | Errno::NODEV) => return Err(Failure::skip("there is no FUSE")),
         other => other.context("open /dev/fuse")?,
     };
@@ -115,11 +111,50 @@ pub fn set_number(top: &Layer, name: &str, number: u64) -> Result {
     rustix::fs::lsetxattr(top.path(), name, number.to_string().as_bytes(), flags).context(name)
 }
 
+/// Waits until a number has become as large as that.
+pub fn wait_for(top: &Layer, name: &str, least: u64) -> Result {
+    let end = Instant::now() + PATIENCE;
+    while ask(top.path(), name)? < least {
+        if Instant::now() > end {
+            return Err(Failure::new(format!("{name} does not come to {least}")));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+/// How long a number may take to grow.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// An answer that is held back.
+struct Late {
+    asked: Instant,
+    message: Vec<u8>,
+}
+
+/// Sends what is due. Returns when the next answer is.
+fn send_due(device: &OwnedFd, late: &mut VecDeque<Late>, delay: Duration) -> Option<Duration> {
+    while let Some(first) = late.front() {
+        let left = delay.saturating_sub(first.asked.elapsed());
+        if !left.is_zero() {
+            return Some(left);
+        }
+        let _ = rustix::io::write(device, &first.message);
+        late.pop_front();
+    }
+    None
+}
+
 /// Answers until the filesystem is unmounted, or whoever mounted it is gone.
 fn serve(device: &OwnedFd, mut server: Server) {
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     let mut buffer = vec![0; 256 * 1024];
+    let mut late = VecDeque::new();
     loop {
+        let left = send_due(device, &mut late, server.control.delay());
+        let timeout = left.and_then(|left| Timespec::try_from(left).ok());
+        // What is wrong with the device is said by reading from it.
+        let _ = poll(&mut [PollFd::new(device, PollFlags::IN)], timeout.as_ref());
         let length = match rustix::io::read(device, &mut buffer) {
             Ok(length) => length,
             // The request was taken back, or a signal came.
@@ -131,8 +166,14 @@ fn serve(device: &OwnedFd, mut server: Server) {
             opcode::FORGET | opcode::BATCH_FORGET | opcode::INTERRUPT => continue,
             _ => server.answer(&request),
         };
+        let message = reply::message(request.unique(), reply);
+        if request.opcode() == opcode::READ && server.control.read_delay > 0 {
+            let asked = Instant::now();
+            late.push_back(Late { asked, message });
+            continue;
+        }
         // Who asked may be gone.
-        let _ = rustix::io::write(device, &reply::message(request.unique(), reply));
+        let _ = rustix::io::write(device, &message);
     }
 }
 
@@ -220,13 +261,7 @@ const ROOT: u64 = 1;
 struct Server {
     features: Features,
     tree: Tree,
-    flushes: u64,
-    flush_owner: u64,
-    flush_error: u64,
-    statfs_error: u64,
-    name_length: u32,
-    link_error: u64,
-    most_links: u64,
+    control: Control,
 }
 
 impl Server {
@@ -234,18 +269,13 @@ impl Server {
         Server {
             features,
             tree: Tree::new(),
-            flushes: 0,
-            flush_owner: 0,
-            flush_error: 0,
-            statfs_error: 0,
-            name_length: 255,
-            link_error: 0,
-            most_links: u64::MAX,
+            control: Control::new(),
         }
     }
 
     fn answer(&mut self, request: &Request<'_>) -> std::result::Result<Reply, Errno> {
         let node = request.node();
+        let control = &mut self.control;
         match request.opcode() {
             opcode::INIT => Ok(reply::init()),
             opcode::LOOKUP => self.tree.look_up(node, request.name(0).0),
@@ -255,13 +285,16 @@ impl Server {
             opcode::UNLINK | opcode::RMDIR => self.tree.remove(node, request.name(0).0),
             opcode::RENAME | opcode::RENAME2 => self.rename(request),
             opcode::LINK => {
-                failing(self.link_error)?;
+                failing(control.link_error)?;
                 let (from, name) = (request.u64(0), request.name(8).0);
-                self.tree.link(from, node, name, self.most_links)
+                self.tree.link(from, node, name, control.most_links)
             }
             opcode::OPEN | opcode::OPENDIR => Ok(Reply::new().u64(0).u64(0)),
             opcode::RELEASE | opcode::RELEASEDIR => Ok(Reply::new()),
-            opcode::READ => self.tree.read(node, request.u64(8), request.u32(16)),
+            opcode::READ => {
+                control.reads += 1;
+                self.tree.read(node, request.u64(8), request.u32(16))
+            }
             opcode::WRITE => {
                 let size = request.u32(16) as usize;
                 let data = request.body().get(40..40 + size).ok_or(Errno::INVAL)?;
@@ -271,11 +304,15 @@ impl Server {
                 let types = self.features.types;
                 self.tree.list(node, request.u64(8), request.u32(16), types)
             }
-            opcode::STATFS => failing(self.statfs_error).map(|()| reply::statfs(self.name_length)),
+            opcode::STATFS => {
+                failing(control.statfs_error)?;
+                let length = u32::try_from(control.name_length);
+                Ok(reply::statfs(length.map_err(|_| Errno::INVAL)?))
+            }
             opcode::FLUSH => {
-                self.flushes += 1;
-                self.flush_owner = request.u64(16);
-                failing(self.flush_error).map(|()| Reply::new())
+                control.flushes += 1;
+                control.flush_owner = request.u64(16);
+                failing(control.flush_error).map(|()| Reply::new())
             }
             opcode::SETXATTR => self.set_xattr(request),
             opcode::GETXATTR => self.xattr(request),
@@ -334,10 +371,21 @@ impl Server {
         self.tree.rename(from, to, whiteout)
     }
 
+    /// The number that an attribute of the root stands for.
+    fn number(&mut self, node: u64, name: &[u8]) -> Option<&mut u64> {
+        match node {
+            ROOT if name == NUMBERS_FROM.as_bytes() => Some(&mut self.tree.shown_from),
+            ROOT => self.control.number(name),
+            _ => None,
+        }
+    }
+
     fn set_xattr(&mut self, request: &Request<'_>) -> std::result::Result<Reply, Errno> {
         let (name, rest) = request.name(8);
         let value = rest.get(..request.u32(0) as usize).ok_or(Errno::INVAL)?;
-        if request.node() == ROOT && self.set_own(name, value)? {
+        if let Some(number) = self.number(request.node(), name) {
+            let text = std::str::from_utf8(value).map_err(|_| Errno::INVAL)?;
+            *number = text.parse().map_err(|_| Errno::INVAL)?;
             return Ok(Reply::new());
         }
         if !self.features.xattrs {
@@ -346,37 +394,9 @@ impl Server {
         self.tree.set_xattr(request.node(), name, value)
     }
 
-    /// Takes the value of an attribute that the server keeps to itself. Returns whether the name is that
-    /// of one.
-    fn set_own(&mut self, name: &[u8], value: &[u8]) -> std::result::Result<bool, Errno> {
-        let number = || {
-            let text = std::str::from_utf8(value).map_err(|_| Errno::INVAL)?;
-            text.parse().map_err(|_| Errno::INVAL)
-        };
-        match std::str::from_utf8(name).unwrap_or_default() {
-            FLUSH_ERROR => self.flush_error = number()?,
-            STATFS_ERROR => self.statfs_error = number()?,
-            LINK_ERROR => self.link_error = number()?,
-            MOST_LINKS => self.most_links = number()?,
-            NAME_LENGTH => {
-                self.name_length = u32::try_from(number()?).map_err(|_| Errno::INVAL)?;
-            }
-            NUMBERS_FROM => self.tree.show_from(number()?),
-            _ => return Ok(false),
-        }
-        Ok(true)
-    }
-
     fn xattr(&mut self, request: &Request<'_>) -> std::result::Result<Reply, Errno> {
         let name = request.name(8).0;
-        let own = if name == FLUSHES.as_bytes() {
-            Some(self.flushes)
-        } else if name == FLUSH_OWNER.as_bytes() {
-            Some(self.flush_owner)
-        } else {
-            None
-        };
-        if let (ROOT, Some(number)) = (request.node(), own) {
+        if let Some(number) = self.number(request.node(), name) {
             return reply::value(number.to_string().as_bytes(), request.u32(0));
         }
         if !self.features.xattrs {
@@ -384,14 +404,5 @@ impl Server {
         }
         let value = self.tree.xattr(request.node(), name)?;
         reply::value(&value, request.u32(0))
-    }
-}
-
-/// Fails with this errno, unless it is 0.
-fn failing(errno: u64) -> std::result::Result<(), Errno> {
-    match i32::try_from(errno) {
-        Ok(0) => Ok(()),
-        Ok(errno) => Err(Errno::from_raw_os_error(errno)),
-        Err(_) => Err(Errno::IO),
     }
 }

@@ -285,6 +285,37 @@ pub fn ignoring<T>(signal: Ignored, work: impl FnOnce() -> T) -> std::io::Result
     Ok(result)
 }
 
+/// Does `work` while a signal comes again and again, which interrupts whatever waits for something else.
+/// The process has one thread.
+pub fn interrupted<T>(work: impl FnOnce() -> T) -> std::io::Result<T> {
+    extern "C" fn nothing(_: libc::c_int) {}
+
+    let handler: extern "C" fn(libc::c_int) = nothing;
+    // SAFETY: zeroes are an empty set of signals and no flags, `SA_RESTART` among them.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handler as libc::sighandler_t;
+    // SAFETY: the handler touches nothing.
+    if unsafe { libc::sigaction(libc::SIGALRM, &action, std::ptr::null_mut()) } != 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    let tick = |microseconds| {
+        let time = libc::timeval {
+            tv_sec: 0,
+            tv_usec: microseconds,
+        };
+        let timer = libc::itimerval {
+            it_interval: time,
+            it_value: time,
+        };
+        // SAFETY: the timer is only read.
+        unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut()) }
+    };
+    tick(50_000);
+    let result = work();
+    tick(0);
+    Ok(result)
+}
+
 /// A mapping of a file, for reading.
 pub struct Mapping {
     address: *mut std::ffi::c_void,

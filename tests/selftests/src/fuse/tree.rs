@@ -81,7 +81,7 @@ pub struct Tree {
     nodes: BTreeMap<u64, Node>,
     next: u64,
     /// What users see of a number is so much more.
-    shown_from: u64,
+    pub shown_from: u64,
 }
 
 impl Tree {
@@ -96,10 +96,6 @@ impl Tree {
             next: ROOT + 1,
             shown_from: 0,
         }
-    }
-
-    pub fn show_from(&mut self, from: u64) {
-        self.shown_from = from;
     }
 
     pub fn node(&mut self, number: u64) -> Result<&mut Node, Errno> {

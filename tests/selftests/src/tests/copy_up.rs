@@ -35,6 +35,7 @@ use crate::tests::acl::Entry;
 use crate::tests::acl::ACCESS;
 use crate::tests::acl::DEFAULT;
 use crate::tests::fileattr::Flagged;
+use crate::tests::remove::is_whiteout;
 
 pub const TESTS: &[Test] = &[
     Test::new("copy_up_of_file", "C1 C3 C5 X3 X4", of_file).on_disks_too(),
@@ -103,6 +104,15 @@ fn look(path: impl AsRef<Path>) -> Result<Looks> {
 #[track_caller]
 pub(super) fn work_is_clean(work: &Layer) -> Result {
     lists::<&str>(work.join("work"), &[])
+}
+
+/// Fails if something is left in the work directory that is not kept to be used again.
+pub(super) fn work_has_only_whiteouts(work: &Layer) -> Result {
+    let place = work.join("work");
+    for name in sys::names(&place)? {
+        is_whiteout(place.join(name))?;
+    }
+    Ok(())
 }
 
 fn of_file(fx: &Fixture) -> Result {

@@ -5,7 +5,6 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::Duration;
 
 use rustix::fs::OFlags;
 use rustix::fs::SeekFrom;
@@ -33,8 +32,6 @@ pub const TESTS: &[Test] = &[
     Test::new("copy_up_to_truncate", "C2", truncated).on_disks_in_their_way(),
     Test::new("copy_up_of_running_program", "C1 C2", running)
         .rovl_only("overlayfs empties the copy before it finds out that it must not"),
-    Test::new("copy_up_in_busy_directory", "C3 C4", in_busy_directory)
-        .rovl_only("overlayfs takes back the times that a directory got meanwhile"),
     Test::new("copy_up_and_sync", "C4 M15", synced).on_disks_in_their_way(),
 ];
 
@@ -209,42 +206,4 @@ fn synced(fx: &Fixture) -> Result {
         fx.unmount(ov.path())?;
     }
     Ok(())
-}
-
-/// Copying does not change the times of a directory, but what others do there meanwhile does.
-fn in_busy_directory(fx: &Fixture) -> Result {
-    let (upper, lower) = (fx.layer("upper")?, fx.layer("lower")?);
-    lower.dir("d")?;
-    let ov = fx.upper(&upper, &[&lower])?;
-    // The directory is copied first, which takes no time then.
-    fs::write(ov.join("d/first"), "")?;
-    // How long it takes to copy so much depends on the machine.
-    for size in [24 << 20, 384 << 20] {
-        let name = format!("d/{size}");
-        lower.file(&name, vec![1; size])?;
-        if is_created_meanwhile(&ov.join(&name), &ov.join(format!("{name}.new")))? {
-            let (dir, new) = (ov.join("d"), ov.join(format!("{name}.new")));
-            let (dir, new) = (fs::metadata(dir)?, fs::metadata(new)?);
-            let time = |of: &fs::Metadata| (of.mtime(), of.mtime_nsec());
-            return check::ok(
-                time(&dir) >= time(&new),
-                "the directory is older than what was made in it",
-            );
-        }
-        fs::remove_file(lower.join(&name))?;
-    }
-    Err(Failure::skip("files are copied faster than one is made"))
-}
-
-/// Copies `big` up, and makes `new` beside. Whether that was done before the copy was.
-fn is_created_meanwhile(big: &Path, new: &Path) -> Result<bool> {
-    std::thread::scope(|scope| {
-        let copying = scope.spawn(|| copy(big));
-        std::thread::sleep(Duration::from_millis(30));
-        let created = fs::write(new, "").context("create");
-        let is_meanwhile = !copying.is_finished();
-        copying.join().expect("threads do not panic")?;
-        created?;
-        Ok(is_meanwhile)
-    })
 }

@@ -3,7 +3,6 @@
 //! Copying up when something goes wrong, or many want it at once.
 
 use std::fs;
-use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Barrier;
@@ -36,7 +35,6 @@ use crate::userns;
 pub const TESTS: &[Test] = &[
     Test::new("copy_up_without_space", "C6", no_space),
     Test::new("copy_up_without_inodes", "C6", no_inodes),
-    Test::new("copy_up_killed", "C6 C4", killed),
     Test::new("copy_up_without_memory", "C6", no_memory),
     Test::new("copy_up_without_memory_to_cut", "C6 F14", no_memory_to_cut),
     Test::new("copy_up_of_unmapped_owner", "C6", unmapped_owner),
@@ -115,39 +113,6 @@ fn no_inodes(fx: &Fixture) -> Result {
     mount_remount(&setting.place, MountFlags::empty(), c"nr_inodes=100")?;
     copy(&path)?;
     content(setting.upper.join("a/b/c/d/e/f/g/h/i/f"), "data")
-}
-
-fn killed(fx: &Fixture) -> Result {
-    const SIZE: usize = 48 << 20;
-
-    let setting = Setting::new(fx, c"size=200m")?;
-    setting.lower.file("f", sys::pattern(SIZE, 1))?;
-    let ov = setting.mount(fx)?;
-    let ready = rustix::pipe::pipe()?;
-    let Some(child) = sys::fork()? else {
-        let _ = rustix::io::write(&ready.1, b"x");
-        let _ = copy(ov.join("f"));
-        std::process::exit(0);
-    };
-    rustix::io::read(&ready.0, &mut [0])?;
-    std::thread::sleep(std::time::Duration::from_millis(20));
-    rustix::process::kill_process(child, rustix::process::Signal::KILL)?;
-    rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty())?;
-    let copied = setting.upper.join("f").exists();
-    let size = |path: &Path| -> Result<u64> { Ok(fs::metadata(path)?.blocks() * 512) };
-    if copied {
-        // It was faster.
-        check::equal("blocks", size(&setting.upper.join("f"))?, SIZE as u64)?;
-    }
-    work_is_clean(&setting.work)?;
-    let mut start = [0; 4096];
-    fs::File::open(ov.join("f"))?.read_exact(&mut start)?;
-    check::bytes("data", &start, &sys::pattern(4096, 1))?;
-    // A file without a name that was left behind would still take space.
-    let free = rustix::fs::statvfs(&setting.place)?;
-    let used = (free.f_blocks - free.f_bfree) * free.f_frsize;
-    let allowed = if copied { SIZE as u64 } else { 0 } + (1 << 20);
-    check::ok(used < allowed, format!("{used} bytes are in use"))
 }
 
 /// The switches of one way to let allocations fail.

@@ -11,6 +11,7 @@ mod chmod;
 mod copy_up;
 mod copy_up_data;
 mod copy_up_fails;
+mod copy_up_meanwhile;
 mod cost;
 mod create;
 mod create_where;
@@ -111,6 +112,7 @@ pub const ALL: &[&[Test]] = &[
     copy_up::TESTS,
     copy_up_data::TESTS,
     copy_up_fails::TESTS,
+    copy_up_meanwhile::TESTS,
     sync::TESTS,
     remove::TESTS,
     remove_links::TESTS,

@@ -33,7 +33,7 @@ pub const TESTS: &[Test] = &[
     Test::new("ino_too_big_for_xino", "1.10 M12 R4", too_big_for_xino),
 ];
 
-fn upper_and_work(top: &Layer) -> Result<[Layer; 2]> {
+pub(super) fn upper_and_work(top: &Layer) -> Result<[Layer; 2]> {
     Ok([
         Layer::create(top.join("upper"))?,
         Layer::create(top.join("work"))?,
