@@ -224,6 +224,8 @@ mod opcode {
     pub const FORGET: u32 = 2;
     pub const GETATTR: u32 = 3;
     pub const SETATTR: u32 = 4;
+    pub const READLINK: u32 = 5;
+    pub const SYMLINK: u32 = 6;
     pub const MKNOD: u32 = 8;
     pub const MKDIR: u32 = 9;
     pub const UNLINK: u32 = 10;
@@ -248,6 +250,9 @@ mod opcode {
     pub const BATCH_FORGET: u32 = 42;
     pub const RENAME2: u32 = 45;
 }
+
+/// `RENAME_EXCHANGE`.
+const RENAME_EXCHANGE: u32 = 2;
 
 /// `RENAME_WHITEOUT`.
 const RENAME_WHITEOUT: u32 = 4;
@@ -282,6 +287,12 @@ impl Server {
             opcode::GETATTR => self.tree.attributes(node),
             opcode::SETATTR => self.set_attributes(request),
             opcode::MKNOD | opcode::MKDIR => self.make(request),
+            opcode::SYMLINK => {
+                let (name, target) = request.name(0);
+                let target = target.strip_suffix(b"\0").unwrap_or(target);
+                self.tree.symlink(node, name, target, request.owner())
+            }
+            opcode::READLINK => self.tree.target(node),
             opcode::UNLINK | opcode::RMDIR => self.tree.remove(node, request.name(0).0),
             opcode::RENAME | opcode::RENAME2 => self.rename(request),
             opcode::LINK => {
@@ -362,12 +373,16 @@ impl Server {
             _ => (0, 8),
         };
         let whiteout = flags == RENAME_WHITEOUT;
-        if flags != 0 && !(whiteout && self.features.whiteouts) {
+        let exchange = flags == RENAME_EXCHANGE;
+        if flags != 0 && !exchange && !(whiteout && self.features.whiteouts) {
             return Err(Errno::INVAL);
         }
         let (old, new) = request.name(at);
         let new = new.strip_suffix(b"\0").unwrap_or(new);
         let (from, to) = ((request.node(), old), (request.u64(0), new));
+        if exchange {
+            return self.tree.exchange(from, to);
+        }
         self.tree.rename(from, to, whiteout)
     }
 

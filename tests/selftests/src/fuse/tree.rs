@@ -17,6 +17,9 @@ type Answer = Result<Reply, Errno>;
 /// `S_IFCHR`, the mode of a whiteout.
 const WHITEOUT: u32 = 0o02_0000;
 
+/// `S_IFLNK`, with all the permissions that links have.
+const SYMLINK: u32 = 0o12_0777;
+
 const KIND: u32 = 0o17_0000;
 
 #[derive(Clone, Copy, Default)]
@@ -163,6 +166,24 @@ impl Tree {
         self.entry(number)
     }
 
+    pub fn symlink(
+        &mut self,
+        parent: u64,
+        name: &[u8],
+        target: &[u8],
+        owner: (u32, u32),
+    ) -> Answer {
+        let number = self.next;
+        self.make(parent, name, SYMLINK, 0, owner)?;
+        self.node(number)?.data = target.to_vec();
+        self.entry(number)
+    }
+
+    /// What a symbolic link says.
+    pub fn target(&mut self, number: u64) -> Answer {
+        Ok(Reply::new().bytes(&self.node(number)?.data))
+    }
+
     pub fn remove(&mut self, parent: u64, name: &[u8]) -> Answer {
         let found = self.node(parent)?.entries.get(name).copied();
         let node = self.node(found.ok_or(Errno::NOENT)?)?;
@@ -185,6 +206,20 @@ impl Tree {
         self.node(moved)?.parent = to.0;
         if whiteout {
             self.make(from.0, from.1, WHITEOUT, 0, (0, 0))?;
+        }
+        Ok(Reply::new())
+    }
+
+    /// Lets each of two names stand for what the other stood for.
+    pub fn exchange(&mut self, first: (u64, &[u8]), second: (u64, &[u8])) -> Answer {
+        let found = |tree: &mut Self, (parent, name): (u64, &[u8])| {
+            let number = tree.node(parent)?.entries.get(name).copied();
+            number.ok_or(Errno::NOENT)
+        };
+        let numbers = (found(self, first)?, found(self, second)?);
+        for ((parent, name), number) in [(first, numbers.1), (second, numbers.0)] {
+            self.node(parent)?.entries.insert(name.to_vec(), number);
+            self.node(number)?.parent = parent;
         }
         Ok(Reply::new())
     }

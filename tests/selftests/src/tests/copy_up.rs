@@ -61,7 +61,7 @@ const IMPURE: &str = "trusted.overlay.impure";
 
 /// The value of an attribute, if there is one.
 #[track_caller]
-fn xattr(path: impl AsRef<Path>, name: &str) -> Result<Option<Vec<u8>>> {
+pub(super) fn xattr(path: impl AsRef<Path>, name: &str) -> Result<Option<Vec<u8>>> {
     let mut value = vec![0; 4096];
     match rustix::fs::lgetxattr(path.as_ref(), name, &mut value[..]) {
         Ok(length) => {
@@ -81,7 +81,7 @@ pub(super) fn copy(path: impl AsRef<Path>) -> Result {
 
 /// All that a copy has in common with its original.
 #[derive(Debug, PartialEq, Eq)]
-struct Looks {
+pub(super) struct Looks {
     mode: u32,
     owner: (u32, u32),
     device: u64,
@@ -89,7 +89,7 @@ struct Looks {
     mtime: (i64, i64),
 }
 
-fn look(path: impl AsRef<Path>) -> Result<Looks> {
+pub(super) fn look(path: impl AsRef<Path>) -> Result<Looks> {
     let st = fs::symlink_metadata(path.as_ref())?;
     Ok(Looks {
         mode: st.mode(),

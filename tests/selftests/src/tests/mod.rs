@@ -12,6 +12,7 @@ mod copy_up;
 mod copy_up_data;
 mod copy_up_fails;
 mod copy_up_meanwhile;
+mod copy_up_remote;
 mod cost;
 mod create;
 mod create_where;
@@ -113,6 +114,7 @@ pub const ALL: &[&[Test]] = &[
     copy_up_data::TESTS,
     copy_up_fails::TESTS,
     copy_up_meanwhile::TESTS,
+    copy_up_remote::TESTS,
     sync::TESTS,
     remove::TESTS,
     remove_links::TESTS,
