@@ -35,6 +35,8 @@ use rustix::process::Signal;
 
 use self::control::failing;
 use self::control::Control;
+pub use self::control::COPIES;
+pub use self::control::DIR_SYNCS;
 pub use self::control::FLUSHES;
 pub use self::control::FLUSH_ERROR;
 pub use self::control::FLUSH_OWNER;
@@ -44,7 +46,11 @@ pub use self::control::NAME_LENGTH;
 pub use self::control::NUMBERS_FROM;
 pub use self::control::READS;
 pub use self::control::READ_DELAY;
+pub use self::control::READ_ERROR;
 pub use self::control::STATFS_ERROR;
+pub use self::control::SYNCS;
+pub use self::control::SYNC_ERROR;
+pub use self::control::WRITE_ERROR;
 use self::reply::Reply;
 use self::tree::Times;
 use self::tree::Tree;
@@ -237,6 +243,7 @@ mod opcode {
     pub const WRITE: u32 = 16;
     pub const STATFS: u32 = 17;
     pub const RELEASE: u32 = 18;
+    pub const FSYNC: u32 = 20;
     pub const SETXATTR: u32 = 21;
     pub const GETXATTR: u32 = 22;
     pub const LISTXATTR: u32 = 23;
@@ -246,9 +253,11 @@ mod opcode {
     pub const OPENDIR: u32 = 27;
     pub const READDIR: u32 = 28;
     pub const RELEASEDIR: u32 = 29;
+    pub const FSYNCDIR: u32 = 30;
     pub const INTERRUPT: u32 = 36;
     pub const BATCH_FORGET: u32 = 42;
     pub const RENAME2: u32 = 45;
+    pub const COPY_FILE_RANGE: u32 = 47;
 }
 
 /// `RENAME_EXCHANGE`.
@@ -304,9 +313,11 @@ impl Server {
             opcode::RELEASE | opcode::RELEASEDIR => Ok(Reply::new()),
             opcode::READ => {
                 control.reads += 1;
+                failing(control.read_error)?;
                 self.tree.read(node, request.u64(8), request.u32(16))
             }
             opcode::WRITE => {
+                failing(control.write_error)?;
                 let size = request.u32(16) as usize;
                 let data = request.body().get(40..40 + size).ok_or(Errno::INVAL)?;
                 self.tree.write(node, request.u64(8), data)
@@ -325,6 +336,15 @@ impl Server {
                 control.flush_owner = request.u64(16);
                 failing(control.flush_error).map(|()| Reply::new())
             }
+            opcode::FSYNC => {
+                control.syncs += 1;
+                failing(control.sync_error).map(|()| Reply::new())
+            }
+            opcode::FSYNCDIR => {
+                control.dir_syncs += 1;
+                failing(control.sync_error).map(|()| Reply::new())
+            }
+            opcode::COPY_FILE_RANGE => self.copy(request),
             opcode::SETXATTR => self.set_xattr(request),
             opcode::GETXATTR => self.xattr(request),
             opcode::LISTXATTR => {
@@ -384,6 +404,15 @@ impl Server {
             return self.tree.exchange(from, to);
         }
         self.tree.rename(from, to, whiteout)
+    }
+
+    /// Copies data from one file to another.
+    fn copy(&mut self, request: &Request<'_>) -> std::result::Result<Reply, Errno> {
+        self.control.copies += 1;
+        let length = u32::try_from(request.u64(40)).map_err(|_| Errno::INVAL)?;
+        let data = self.tree.read(request.node(), request.u64(8), length)?;
+        let (to, at) = (request.u64(16), request.u64(32));
+        self.tree.write(to, at, data.fields())
     }
 
     /// The number that an attribute of the root stands for.

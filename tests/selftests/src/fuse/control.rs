@@ -37,6 +37,24 @@ pub const READS: &str = "user.server.reads";
 /// this becomes 0.
 pub const READ_DELAY: &str = "user.server.read-delay";
 
+/// With which errno reading fails.
+pub const READ_ERROR: &str = "user.server.read-error";
+
+/// With which errno writing fails.
+pub const WRITE_ERROR: &str = "user.server.write-error";
+
+/// How often files were synced.
+pub const SYNCS: &str = "user.server.syncs";
+
+/// How often directories were synced.
+pub const DIR_SYNCS: &str = "user.server.dir-syncs";
+
+/// With which errno syncing fails.
+pub const SYNC_ERROR: &str = "user.server.sync-error";
+
+/// How often it was asked to copy data by itself.
+pub const COPIES: &str = "user.server.copies";
+
 pub struct Control {
     pub flushes: u64,
     pub flush_owner: u64,
@@ -47,6 +65,12 @@ pub struct Control {
     pub most_links: u64,
     pub reads: u64,
     pub read_delay: u64,
+    pub read_error: u64,
+    pub write_error: u64,
+    pub syncs: u64,
+    pub dir_syncs: u64,
+    pub sync_error: u64,
+    pub copies: u64,
 }
 
 impl Control {
@@ -61,6 +85,12 @@ impl Control {
             most_links: u64::MAX,
             reads: 0,
             read_delay: 0,
+            read_error: 0,
+            write_error: 0,
+            syncs: 0,
+            dir_syncs: 0,
+            sync_error: 0,
+            copies: 0,
         }
     }
 
@@ -76,6 +106,12 @@ impl Control {
             MOST_LINKS => &mut self.most_links,
             READS => &mut self.reads,
             READ_DELAY => &mut self.read_delay,
+            READ_ERROR => &mut self.read_error,
+            WRITE_ERROR => &mut self.write_error,
+            SYNCS => &mut self.syncs,
+            DIR_SYNCS => &mut self.dir_syncs,
+            SYNC_ERROR => &mut self.sync_error,
+            COPIES => &mut self.copies,
             _ => return None,
         })
     }

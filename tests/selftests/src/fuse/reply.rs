@@ -42,6 +42,10 @@ impl Reply {
         self
     }
 
+    pub fn fields(&self) -> &[u8] {
+        &self.0
+    }
+
     pub fn len(&self) -> usize {
         self.0.len()
     }

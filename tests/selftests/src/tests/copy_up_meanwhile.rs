@@ -61,13 +61,13 @@ pub const TESTS: &[Test] = &[
 ];
 
 /// How long the file is that is copied.
-const SIZE: usize = 1 << 20;
+const SIZE: usize = 2 << 20;
 
 /// How often the server is asked for data meanwhile: it wants nothing to be read ahead.
 const READS: u64 = SIZE as u64 / 4096;
 
 /// How many milliseconds each answer takes.
-const DELAY: u64 = 100;
+const DELAY: u64 = 50;
 
 /// A lower layer with the large file "d/f", below an upper one that has the directory already.
 struct Setting<'a> {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Copying up to a filesystem that a server answers for, which has no files without a name.
+//! Copying up to a filesystem that a server answers for, which has no files without a name, and from one.
+//!
+//! The server counts what it is asked for, and fails what it is told to.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -8,6 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use rustix::fs::AtFlags;
 use rustix::fs::FileType;
 use rustix::fs::OFlags;
+use rustix::fs::Uid;
 use rustix::fs::CWD;
 use rustix::io::Errno;
 
@@ -20,6 +23,7 @@ use super::copy_up::ORIGIN;
 use super::remote::upper_and_work;
 use super::remove::is_whiteout;
 use crate::check;
+use crate::check::Context;
 use crate::check::Result;
 use crate::check::Table;
 use crate::expect::absent;
@@ -27,6 +31,7 @@ use crate::expect::content;
 use crate::expect::data;
 use crate::expect::lists;
 use crate::fixture::Fixture;
+use crate::fixture::Mounted;
 use crate::fixture::Options;
 use crate::fuse;
 use crate::fuse::Features;
@@ -39,10 +44,16 @@ pub const TESTS: &[Test] = &[
     Test::new("remote_upper_gets_copies", "C1 C3 C5 X3", gets_copies),
     Test::new("remote_upper_has_the_name", "C3", has_the_name),
     Test::new("remote_upper_and_names", "D4 D5 D6", names),
+    Test::new("remote_upper_is_synced", "M15 C4 F6", is_synced),
+    Test::new("copy_up_by_the_server", "C4", by_the_server)
+        .rovl_only("overlayfs reads the data and writes it"),
+    Test::new("copy_up_reading_fails", "C4 C6", reading_fails),
+    Test::new("copy_up_writing_fails", "C4 C6 M15", writing_fails),
 ];
 
 /// An overlay whose upper layer, and work directory, are on a filesystem of a server.
 struct Remote {
+    top: Layer,
     upper: Layer,
     work: Layer,
 }
@@ -51,13 +62,20 @@ impl Remote {
     fn new(fx: &Fixture) -> Result<Self> {
         let top = fuse::filesystem(fx, "top", Features::ALL)?;
         let [upper, work] = upper_and_work(&top)?;
-        Ok(Remote { upper, work })
+        Ok(Remote { top, upper, work })
     }
 
     fn options(&self, lower: &Layer) -> Options {
         Options::new()
             .lowers(&[lower])
             .upper(&self.upper, &self.work)
+    }
+
+    /// How often it was asked for this since it was last asked here.
+    fn count(&self, name: &str) -> Result<u64> {
+        let count = fuse::ask(self.top.path(), name)?;
+        fuse::set_number(&self.top, name, 0)?;
+        Ok(count)
     }
 }
 
@@ -170,4 +188,167 @@ fn names(fx: &Fixture) -> Result {
     content(remote.upper.join("f"), "new")?;
     lists(ov.path(), &["f", "h", "sub"])?;
     work_has_only_whiteouts(&remote.work)
+}
+
+/// How often files and directories are synced, for each mode. (C: `ovl_should_sync`, `metadata_fsync`.)
+fn is_synced(fx: &Fixture) -> Result {
+    const NONE: (u64, u64) = (0, 0);
+    const FILE: (u64, u64) = (1, 0);
+    const DIRECTORY: (u64, u64) = (0, 1);
+
+    let lower = fx.layer("lower")?;
+    for name in ["file", "changed", "truncated"] {
+        lower.file(name, "data")?;
+    }
+    lower.file("empty", "")?.dir("dir")?.symlink("link", "to")?;
+    let top = fuse::filesystem(fx, "top", Features::ALL)?;
+    let mut table = Table::new();
+    // A file with data, one whose mode is changed, an empty one, one that is emptied, a directory, a link,
+    // and what the user wants to be synced.
+    for (mode, expected) in [
+        (None, [FILE, FILE, NONE, NONE, NONE, NONE, FILE]),
+        (Some("auto"), [FILE, FILE, NONE, NONE, NONE, NONE, FILE]),
+        (
+            Some("strict"),
+            [FILE, FILE, FILE, FILE, DIRECTORY, NONE, FILE],
+        ),
+        (Some("volatile"), [NONE; 7]),
+    ] {
+        let place = Layer::create(top.join(mode.unwrap_or("default")))?;
+        let [upper, work] = upper_and_work(&place)?;
+        let remote = Remote {
+            top: top.clone(),
+            upper,
+            work,
+        };
+        let options = remote.options(&lower);
+        let ov = fx.mount(&match mode {
+            Some(mode) => options.set("fsync", mode),
+            None => options,
+        })?;
+        let counts = || -> Result<(u64, u64)> {
+            Ok((remote.count(fuse::SYNCS)?, remote.count(fuse::DIR_SYNCS)?))
+        };
+        counts()?;
+        let mut found = Vec::new();
+        for change in CHANGES {
+            change(&ov)?;
+            found.push(counts()?);
+        }
+        let mode = mode.unwrap_or("default");
+        table.note(check::equal(mode, found, expected.to_vec()))?;
+        for name in ["file", "changed"] {
+            content(remote.upper.join(name), "data")?;
+        }
+        fx.unmount(ov.path())?;
+    }
+    table.finish()
+}
+
+/// What is counted there.
+const CHANGES: [fn(&Mounted) -> Result; 7] = [
+    |ov| copy(ov.join("file")),
+    |ov| Ok(rustix::fs::chmod(ov.join("changed"), 0o600.into())?),
+    |ov| copy(ov.join("empty")),
+    |ov| {
+        let flags = OFlags::WRONLY | OFlags::TRUNC;
+        sys::open(ov.join("truncated"), flags)?;
+        Ok(())
+    },
+    |ov| Ok(rustix::fs::chmod(ov.join("dir"), 0o700.into())?),
+    |ov| {
+        let (owner, flags) = (Some(Uid::from_raw(5)), AtFlags::SYMLINK_NOFOLLOW);
+        Ok(rustix::fs::chownat(
+            CWD,
+            ov.join("link"),
+            owner,
+            None,
+            flags,
+        )?)
+    },
+    |ov| {
+        let file = sys::open(ov.join("file"), OFlags::WRONLY)?;
+        Ok(rustix::fs::fsync(file)?)
+    },
+];
+
+/// How long a file is that a server copies: some steps, and a part of one.
+const LARGE: usize = (3 << 20) + 5;
+
+/// A lower layer on the same server, which can copy by itself.
+fn beside(remote: &Remote) -> Result<Layer> {
+    Layer::create(remote.top.join("lower"))
+}
+
+/// No data goes through the overlay.
+fn by_the_server(fx: &Fixture) -> Result {
+    let remote = Remote::new(fx)?;
+    let lower = beside(&remote)?;
+    let original = sys::pattern(LARGE, 1);
+    lower.file("f", &original)?;
+    let ov = fx.mount(&remote.options(&lower))?;
+    remote.count(fuse::READS)?;
+    copy(ov.join("f"))?;
+    check::ok(remote.count(fuse::COPIES)? > 0, "it was not asked to copy")?;
+    check::equal("requests for data", remote.count(fuse::READS)?, 0)?;
+    data(remote.upper.join("f"), &original)?;
+    data(ov.join("f"), &original)?;
+    work_is_clean(&remote.work)
+}
+
+/// The lower file stays in view, and is copied once it can be read.
+fn reading_fails(fx: &Fixture) -> Result {
+    let lower = fuse::filesystem(fx, "bottom", Features::ALL)?;
+    let (upper, work) = (fx.layer("upper")?, fx.work()?);
+    let original = sys::pattern(100_000, 1);
+    lower.file("f", &original)?;
+    let ov = fx.mount(&Options::new().lowers(&[&lower]).upper(&upper, &work))?;
+    let number = fs::metadata(ov.join("f"))?.ino();
+    fuse::set(&lower, fuse::READ_ERROR, Some(Errno::IO))?;
+    for _ in 0..2 {
+        let result = sys::open(ov.join("f"), OFlags::WRONLY);
+        check::errno("open", result, Errno::IO)?;
+        lists::<&str>(upper.path(), &[])?;
+        work_is_clean(&work)?;
+    }
+    // What reads nothing does not fail.
+    check::equal("number", fs::metadata(ov.join("f"))?.ino(), number)?;
+    fuse::set(&lower, fuse::READ_ERROR, None)?;
+    data(ov.join("f"), &original)?;
+    copy(ov.join("f"))?;
+    data(upper.join("f"), &original)?;
+    data(ov.join("f"), &original)?;
+    work_is_clean(&work)
+}
+
+/// The same for errors of upper, in all that a copy does there.
+fn writing_fails(fx: &Fixture) -> Result {
+    let lower = fx.layer("lower")?;
+    let original = sys::pattern(100_000, 1);
+    lower.file("f", &original)?.file("empty", "")?.dir("dir")?;
+    let remote = Remote::new(fx)?;
+    let ov = fx.mount(&remote.options(&lower).set("fsync", "strict"))?;
+    let change = |name: &str| rustix::fs::chmod(ov.join(name), 0o700.into());
+    for (what, error, names) in [
+        (fuse::WRITE_ERROR, Errno::IO, &["f"][..]),
+        (fuse::WRITE_ERROR, Errno::NOSPC, &["f"]),
+        (fuse::SYNC_ERROR, Errno::IO, &["f", "empty", "dir"]),
+    ] {
+        fuse::set(&remote.top, what, Some(error))?;
+        for name in names {
+            let result = change(name);
+            check::errno(format_args!("{name} with {what}"), result, error)?;
+            lists::<&str>(remote.upper.path(), &[])?;
+            work_is_clean(&remote.work)?;
+            check::equal(*name, look(ov.join(name))?, look(lower.join(name))?)?;
+        }
+        fuse::set(&remote.top, what, None)?;
+        data(ov.join("f"), &original)?;
+    }
+    for name in ["f", "empty", "dir"] {
+        change(name).context(name)?;
+    }
+    lists(remote.upper.path(), &["dir", "empty", "f"])?;
+    data(remote.upper.join("f"), &original)?;
+    work_is_clean(&remote.work)
 }
