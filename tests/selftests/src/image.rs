@@ -2,6 +2,7 @@
 
 //! Small filesystems of the ext family in files, mounted through loop devices.
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
@@ -71,13 +72,18 @@ pub enum Mode {
 
 /// Mounts a filesystem that is in a file. The loop device goes away with the mount.
 pub fn mount(fx: &Fixture, image: &Path, mode: Mode, target: &Path) -> Result {
+    mount_with(fx, image, mode, c"", target)
+}
+
+/// The same with options for the filesystem.
+pub fn mount_with(fx: &Fixture, image: &Path, mode: Mode, data: &CStr, target: &Path) -> Result {
     let device = run(losetup().arg("-f"))?;
     let (options, flags): (&[&str], _) = match mode {
         Mode::ReadOnly => (&["-r"], MountFlags::RDONLY),
         Mode::Writable => (&[], MountFlags::empty()),
     };
     run(losetup().args(options).arg(&device).arg(image))?;
-    let mounted = rustix::mount::mount(&device, target, "ext4", flags, None);
+    let mounted = rustix::mount::mount(&device, target, "ext4", flags, data);
     // While it is mounted this says what is to be done then.
     run(losetup().arg("-d").arg(&device))?;
     mounted.context(format_args!("mount {device}"))?;

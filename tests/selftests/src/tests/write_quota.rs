@@ -14,6 +14,8 @@ use crate::expect::data;
 use crate::expect::lists;
 use crate::fixture::Fixture;
 use crate::fixture::Options;
+use crate::image;
+use crate::image::Mode;
 use crate::layer::Layer;
 use crate::quota::Limits;
 use crate::quota::Quota;
@@ -24,6 +26,7 @@ pub const TESTS: &[Test] = &[
     Test::new("write_within_quota", "F3 F22", within).on_ext4(),
     Test::new("write_within_quota_as_root", "F14 F22", as_root).on_ext4(),
     Test::new("copy_up_within_quota", "C3 C6 F22", copy_up).on_ext4(),
+    Test::new("write_leaves_reserved_blocks", "F3 D1 C4 F22", reserved),
 ];
 
 const USER: u32 = 1000;
@@ -32,8 +35,13 @@ const NONE: &[&str] = &[];
 
 /// Writes as much as may be written, at most 256 KiB. Returns how much that was, and what then went wrong.
 fn fill(path: &Path) -> std::result::Result<(usize, Option<Errno>), Errno> {
+    fill_by(path, 4096)
+}
+
+/// The same in parts of this length.
+fn fill_by(path: &Path, length: usize) -> std::result::Result<(usize, Option<Errno>), Errno> {
     let file = sys::open(path, OFlags::WRONLY | OFlags::APPEND)?;
-    let part = sys::pattern(4096, 81);
+    let part = sys::pattern(length, 81);
     let mut written = 0;
     while written < 256 << 10 {
         match rustix::io::write(&file, &part) {
@@ -143,4 +151,53 @@ fn copy_up(fx: &Fixture) -> Result {
     )?;
     sys::open(ov.join("f"), OFlags::WRONLY).context("open with room")?;
     data(upper.join("f"), &content)
+}
+
+/// What the filesystem keeps for the privileged stays free: root may use it, but not through an overlay.
+fn reserved(fx: &Fixture) -> Result {
+    let image = fx.root().join("image");
+    image::format(&image)?;
+    let disk = fx.place("disk")?;
+    // Without this root needs no privilege.
+    image::mount_with(fx, &image, Mode::Writable, c"resuid=65534", &disk)?;
+    let upper = Layer::create(disk.join("upper"))?;
+    let work = Layer::create(disk.join("work"))?;
+    let lower = fx.layer("lower")?;
+    let content = sys::pattern(64 << 10, 83);
+    lower.file("f", &content)?;
+    let ov = fx.mount(&Options::new().lowers(&[&lower]).upper(&upper, &work))?;
+    std::fs::write(ov.join("filler"), "")?;
+    let space = || rustix::fs::statfs(&disk);
+    let kept = space()?.f_bfree - space()?.f_bavail;
+    check::ok(kept > 100, format_args!("only {kept} blocks are reserved"))?;
+    // What is yet to be given a place may turn out to take less than was reckoned.
+    let error = loop {
+        let (written, error) = fill_by(&ov.join("filler"), BLOCK as usize)?;
+        rustix::fs::sync();
+        if written == 0 {
+            break error;
+        }
+    };
+    check::equal("error", error, Some(Errno::NOSPC))?;
+    // Blocks that say where the data is are the filesystem's own affair.
+    let free = space()?.f_bfree;
+    check::ok(
+        free >= kept - kept / 8,
+        format_args!("{free} blocks are free, of {kept} reserved"),
+    )?;
+    let made = sys::mkdir(&ov.join("dir"), 0o755);
+    check::errno("directory", made, Errno::NOSPC)?;
+    let open = sys::open(ov.join("f"), OFlags::WRONLY).map(drop);
+    check::errno("copy up", open, Errno::NOSPC)?;
+    data(ov.join("f"), &content)?;
+    lists(upper.path(), &["filler"])?;
+    lists(work.join("work"), NONE)?;
+    std::fs::write(disk.join("bare"), &content).context("on the bare filesystem")?;
+    sys::mkdir(&disk.join("dir"), 0o755).context("directory on the bare filesystem")?;
+    rustix::fs::sync();
+    data(disk.join("bare"), &content)?;
+    check::ok(
+        space()?.f_bfree < kept,
+        "nothing of what is reserved was used",
+    )
 }
