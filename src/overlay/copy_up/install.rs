@@ -237,7 +237,10 @@ impl Filled<'_> {
                 let renaming = access.start_placing(from, object, upper, name);
                 // That it is no longer there, or the directory neither, says nothing about what the user
                 // asked for.
-                let renaming = renaming.map_err(|e| if e == EEXIST { e } else { EIO })?;
+                let renaming = renaming.map_err(|e| match e {
+                    e if e == EEXIST || e == ENOMEM => e,
+                    _ => EIO,
+                })?;
                 if is_removed(plan.dentry, plan.inode) {
                     return Err(EEXIST);
                 }
