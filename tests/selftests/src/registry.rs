@@ -90,7 +90,7 @@ impl Test {
     }
 
     /// The same for a test in which an overlay goes another way on a disk than in tmpfs: it clones,
-    /// freezes, writes past the page cache.
+    /// freezes, syncs, writes past the page cache.
     pub const fn on_disks_in_their_way(mut self) -> Self {
         self.own_way_on_disks = true;
         self.on_disks_too()
