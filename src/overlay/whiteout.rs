@@ -89,7 +89,10 @@ impl SharedWhiteout {
         }
         // One name is what all filesystems allow.
         let has_one_name = || whiteout.inode().is_none_or(|inode| inode.links() <= 1);
-        let never = error == ENOSYS || error == EOPNOTSUPP || error == EMLINK && has_one_name();
+        let never = error == EPERM
+            || error == ENOSYS
+            || error == EOPNOTSUPP
+            || error == EMLINK && has_one_name();
         // Else it may be something about the directory, or for the time being.
         *state = if never {
             pr_warn!("failed to link a whiteout, each will be made for itself ({error:?})\n");
