@@ -69,7 +69,7 @@ pub(crate) fn copy_up(dentry: &Dentry<Overlay>) -> Result {
 ///
 /// As [`copy_up`].
 pub(crate) fn copy_up_truncated(dentry: &Dentry<Overlay>) -> Result {
-    with_parents(dentry, &mut Extent::Empty)
+    with_parents(dentry, &mut Extent::Empty(None))
 }
 
 /// As [`copy_up_truncated`], and carries out `change` before the copy can be seen, so that the file keeps its data
@@ -79,19 +79,27 @@ pub(crate) fn copy_up_truncated(dentry: &Dentry<Overlay>) -> Result {
 ///
 /// As [`copy_up`].
 pub(crate) fn copy_up_changed(dentry: &Dentry<Overlay>, change: &mut Change) -> Result<bool> {
-    let mut extent = Extent::Changed(change);
+    let mut extent = Extent::Empty(Some(change));
     with_parents(dentry, &mut extent)?;
-    Ok(matches!(extent, Extent::Empty))
+    Ok(matches!(extent, Extent::Empty(None)))
 }
 
 /// How much data a copy of a regular file gets.
 enum Extent<'a> {
     /// All that there is.
     Whole,
-    /// None.
-    Empty,
-    /// None, and this is still to be carried out on the copy.
-    Changed(&'a mut Change),
+    /// None. If there is a change, it is still to be carried out on the copy.
+    Empty(Option<&'a mut Change>),
+}
+
+impl<'a> Extent<'a> {
+    /// The change that is still to be carried out, which from now on is the caller's to do.
+    fn take_change(&mut self) -> Option<&'a mut Change> {
+        match self {
+            Self::Whole => None,
+            Self::Empty(change) => change.take(),
+        }
+    }
 }
 
 /// Whether the object is in upper, by the name by which it is known here. Lower layers may have a file by several
@@ -157,16 +165,10 @@ fn one(
     }
     let plan = Plan::new(instance, writable, parent, dentry, extent)?;
     match inode.node().upper() {
-        None => {
-            let filled = plan.prepare()?.fill()?;
-            match core::mem::replace(extent, Extent::Empty) {
-                Extent::Changed(change) => filled.install(&held, Some(change))?,
-                other => {
-                    *extent = other;
-                    filled.install(&held, None)?;
-                }
-            }
-        }
+        None => plan
+            .prepare()?
+            .fill()?
+            .install(&held, extent.take_change())?,
         Some(upper) => plan.add_name(upper)?,
     }
     dentry.mark();

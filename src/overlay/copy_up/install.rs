@@ -214,18 +214,12 @@ impl Filled<'_> {
             sync(plan, &place)?;
         }
         let upper = plan.writable.upper(plan.directory.node())?;
-        // What others do to the directory while it is not locked changes its times.
-        let directory_times = || -> Result<Stat> {
-            let mut times = Stat::empty();
-            times.ask_for(&plan.writable.layer.path(upper))?;
-            Ok(times)
-        };
         let access = plan.writable.access()?;
         let object = plan.dentry.with_name(|name| match &mut place {
             Place::Nowhere(file) => match access.start_creating(upper, name)? {
                 Name::Free(_) if is_removed(plan.dentry, plan.inode) => Err(EEXIST),
                 Name::Free(free) => {
-                    let times = directory_times()?;
+                    let times = plan.times_of(upper)?;
                     let copy = free.link(file.object())?;
                     copy.give_directory_times(&times);
                     Ok(copy.keep())
@@ -244,7 +238,7 @@ impl Filled<'_> {
                 if is_removed(plan.dentry, plan.inode) {
                     return Err(EEXIST);
                 }
-                renaming.rename_with_times(&directory_times()?)?;
+                renaming.rename_with_times(&plan.times_of(upper)?)?;
                 work.state = State::Placed;
                 Ok(work.object.clone())
             }
@@ -275,14 +269,20 @@ impl Plan<'_> {
                 Name::Free(free) if !is_removed(self.dentry, self.inode) => free,
                 _ => return Err(EEXIST),
             };
-            let mut times = Stat::empty();
-            times.ask_for(&edit.path(dir))?;
+            let times = self.times_of(dir)?;
             free.link(upper)?.give_directory_times(&times);
             Ok(())
         })?;
         self.note_links(&edit, upper, Base::Upper, upper)?;
         self.dentry.set_wish(revalidate::wish(self.inode.node()));
         Ok(())
+    }
+
+    /// The times of the directory `upper`, which is locked: what others do to it before changes them.
+    fn times_of(&self, upper: &Dentry<AnyFs>) -> Result<Stat> {
+        let mut times = Stat::empty();
+        times.ask_for(&self.writable.layer.path(upper))?;
+        Ok(times)
     }
 
     /// Notes at `upper` how many links the object has more than `real`, which is on the layer of `base` (X5).

@@ -66,9 +66,20 @@ fn owned(fd: i64) -> Result<OwnedFd> {
 
 /// A fanotify group that reports opening of `path`, by its handle.
 pub fn watch_opens(path: &Path) -> Result<OwnedFd> {
-    let flags = libc::FAN_CLASS_NOTIF | libc::FAN_REPORT_FID | libc::FAN_NONBLOCK;
+    let group = libc::FAN_CLASS_NOTIF | libc::FAN_REPORT_FID | libc::FAN_NONBLOCK;
+    watch(path, group, 0, libc::FAN_OPEN | libc::FAN_ONDIR)
+}
+
+/// A fanotify group that is asked before anything in the filesystem of `path` is opened.
+pub fn guard_opens(path: &Path) -> Result<OwnedFd> {
+    let group = libc::FAN_CLASS_CONTENT | libc::FAN_CLOEXEC;
+    watch(path, group, libc::FAN_MARK_FILESYSTEM, libc::FAN_OPEN_PERM)
+}
+
+/// A fanotify group that is told of `events` at what `mark` says of `path`.
+fn watch(path: &Path, group: u32, mark: u32, events: u64) -> Result<OwnedFd> {
     // SAFETY: the call takes no pointers.
-    let group = unsafe { libc::syscall(libc::SYS_fanotify_init, flags, libc::O_RDONLY) };
+    let group = unsafe { libc::syscall(libc::SYS_fanotify_init, group, libc::O_RDONLY) };
     let group = owned(group)?;
     let name = CString::new(path.as_os_str().as_bytes())?;
     // SAFETY: the name is a C string.
@@ -76,8 +87,8 @@ pub fn watch_opens(path: &Path) -> Result<OwnedFd> {
         libc::syscall(
             libc::SYS_fanotify_mark,
             group.as_raw_fd(),
-            libc::FAN_MARK_ADD,
-            libc::FAN_OPEN | libc::FAN_ONDIR,
+            libc::FAN_MARK_ADD | mark,
+            events,
             libc::AT_FDCWD,
             name.as_ptr(),
         )
@@ -148,30 +159,6 @@ pub fn idmap_mount(mount: impl AsFd, user_namespace: impl AsFd) -> Result<()> {
         return Err(Error::last_os_error());
     }
     Ok(())
-}
-
-/// A fanotify group that is asked before anything in the filesystem of `path` is opened.
-pub fn guard_opens(path: &Path) -> Result<OwnedFd> {
-    let flags = libc::FAN_CLASS_CONTENT | libc::FAN_CLOEXEC;
-    // SAFETY: the call takes no pointers.
-    let group = unsafe { libc::syscall(libc::SYS_fanotify_init, flags, libc::O_RDONLY) };
-    let group = owned(group)?;
-    let name = CString::new(path.as_os_str().as_bytes())?;
-    // SAFETY: the name is a C string.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_fanotify_mark,
-            group.as_raw_fd(),
-            libc::FAN_MARK_ADD | libc::FAN_MARK_FILESYSTEM,
-            libc::FAN_OPEN_PERM,
-            libc::AT_FDCWD,
-            name.as_ptr(),
-        )
-    };
-    if result != 0 {
-        return Err(Error::last_os_error());
-    }
-    Ok(group)
 }
 
 /// Waits for a question of the group, and permits what it is about once `before` was called.
