@@ -11,10 +11,7 @@ use kernel::prelude::*;
 
 use super::{
     fs::Overlay,
-    layer::{
-        Layer,
-        Layers, //
-    },
+    layer::Layers, //
 };
 use crate::vfs::{
     dentry::Dentry,
@@ -46,8 +43,8 @@ impl Case {
 pub(super) enum Unfit {
     /// The topmost layer refuses names that are no proper text.
     Strict,
-    /// This lower layer folds names in another way than the topmost one.
-    Differs(usize),
+    /// The last layer folds names in another way than the topmost one.
+    Differs,
     /// Anything else.
     Other(Error),
 }
@@ -58,12 +55,12 @@ impl From<Error> for Unfit {
     }
 }
 
-/// Lets case not count in the new superblock if it does not in the layers' roots.
+/// Checks that the layer that was added last folds names as the topmost one does. (C: `ovl_set_encoding`.)
 ///
 /// # Errors
 ///
-/// [`Unfit`] if the layers do not fold names in the same way, or refuse names that are no proper text.
-pub(super) fn adopt(sb: &mut NewSuperBlock<'_, Overlay>, layers: &Layers) -> Result<(), Unfit> {
+/// [`Unfit`] if it does not, or refuses names that are no proper text.
+pub(super) fn check_last(layers: &Layers) -> Result<(), Unfit> {
     let first = layers.top()?;
     if Case::of(first.root()) == Case::Counts {
         return Ok(());
@@ -72,10 +69,21 @@ pub(super) fn adopt(sb: &mut NewSuperBlock<'_, Overlay>, layers: &Layers) -> Res
     if first.has_strict_encoding() {
         return Err(Unfit::Strict);
     }
-    let differs = |layer: &Layer| !layer.mount().superblock().has_encoding_of(first);
-    if let Some(index) = layers.lower().iter().position(differs) {
-        return Err(Unfit::Differs(index));
+    match layers.lower().last() {
+        Some(last) if !last.mount().superblock().has_encoding_of(first) => Err(Unfit::Differs),
+        _ => Ok(()),
     }
-    sb.adopt_encoding(first);
+}
+
+/// Lets case not count in the new superblock if it does not in the layers' roots, which have been checked.
+///
+/// # Errors
+///
+/// `EINVAL` if there are no layers.
+pub(super) fn adopt(sb: &mut NewSuperBlock<'_, Overlay>, layers: &Layers) -> Result {
+    let first = layers.top()?;
+    if Case::of(first.root()) == Case::Folded {
+        sb.adopt_encoding(first.mount().superblock());
+    }
     Ok(())
 }

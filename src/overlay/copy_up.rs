@@ -163,6 +163,7 @@ fn one(
     if is_up(dentry)? {
         return Ok(());
     }
+    let _stays_writable = writable.layer.mount().stay_writable()?;
     let plan = Plan::new(instance, writable, parent, dentry, extent)?;
     match inode.node().upper() {
         None => plan

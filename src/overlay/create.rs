@@ -18,7 +18,6 @@ use kernel::{
 
 use super::{
     attr,
-    casefold::Case,
     copy_up,
     edit::Edit,
     fs::{
@@ -284,7 +283,7 @@ impl<'a> Place<'a> {
             .access
             .keep_cached(self.upper_dir, self.name, made)?;
         if source.is_directory() {
-            if let Err(error) = self.check_case(&made) {
+            if let Err(error) = self.edit.instance.check_case(&made) {
                 self.edit.clean_up(self.upper_dir, &made);
                 return Err(error);
             }
@@ -319,7 +318,7 @@ impl<'a> Place<'a> {
             Source::Existing(_) => self.temporary(source)?,
         };
         if source.is_directory() {
-            self.check_case(&temporary.dentry)?;
+            self.edit.instance.check_case(&temporary.dentry)?;
             self.set_opaque(&temporary.dentry)?;
         }
         temporary.install(self.upper_dir, found, source)
@@ -367,15 +366,6 @@ impl<'a> Place<'a> {
     /// `EIO` if upper's filesystem has no attributes.
     fn set_opaque(&self, dir: &Dentry<AnyFs>) -> Result {
         self.edit.mark(dir, Xattr::Opaque, b"y", EIO)
-    }
-
-    /// Checks that case counts in a new directory as it does in all others.
-    fn check_case(&self, dir: &Dentry<AnyFs>) -> Result {
-        if Case::of(dir) == self.edit.instance.case() {
-            return Ok(());
-        }
-        pr_debug!("a new directory inherits another way how case counts\n");
-        Err(EINVAL)
     }
 }
 

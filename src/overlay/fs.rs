@@ -248,6 +248,19 @@ impl Instance {
         self.case
     }
 
+    /// Checks that case counts in a new directory as it does in all others.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if it has inherited another way.
+    pub(super) fn check_case(&self, dir: &Dentry<AnyFs>) -> Result {
+        if Case::of(dir) == self.case {
+            return Ok(());
+        }
+        pr_debug!("a new directory inherits another way how case counts\n");
+        Err(EINVAL)
+    }
+
     /// The credentials under which layers are touched.
     #[inline]
     pub(crate) fn mounter(&self) -> &Credential {

@@ -159,30 +159,42 @@ fn find(
     Ok(None)
 }
 
-/// Says on `upper` that it was copied from `source`. (C: `ovl_set_origin_fh`.)
-///
-/// # Errors
-///
-/// What upper's filesystem says. That it has no such attributes is no error.
-pub(super) fn store(edit: &Edit<'_>, upper: &Dentry<AnyFs>, source: &Inode<AnyFs>) -> Result {
-    if !edit.writable.abilities.xattrs {
-        return Ok(());
+/// What a copy is to keep of where it comes from: a handle, if that can be found again.
+pub(super) struct Origin(Option<RealHandle>);
+
+impl Origin {
+    /// Asks the filesystem of `source`. No write access is held: another overlay may have to copy its object up
+    /// before it can give out a handle. (C: `ovl_get_origin_fh`.)
+    ///
+    /// # Errors
+    ///
+    /// What the filesystem says.
+    pub(super) fn of(instance: &Instance, source: &Inode<AnyFs>) -> Result<Self> {
+        let decodes = decodes_handles(source.filesystem());
+        let handle = decodes.then(|| RealHandle::of(instance, source));
+        Ok(Self(handle.transpose()?))
     }
-    let mut stored = [0; SIZE_MAX];
-    let origin = if decodes_handles(source.filesystem()) {
-        let handle = RealHandle::of(edit.instance, source)?;
-        handle
-            .as_handle(Side::Lower)
-            .encode(&mut stored)
-            .ok_or(EIO)?
-    } else {
-        // That it was copied is worth knowing, also if nobody can tell from where.
-        &[]
-    };
-    match edit.mark(upper, Xattr::Origin, origin, EOPNOTSUPP) {
-        // Symlinks and device nodes cannot have the attributes of `userxattr`.
-        Err(error) if error == EOPNOTSUPP || error == EPERM => Ok(()),
-        result => result,
+
+    /// Says on `upper` that it was copied from there. (C: `ovl_set_origin_fh`.)
+    ///
+    /// # Errors
+    ///
+    /// What upper's filesystem says. That it has no such attributes is no error.
+    pub(super) fn store(&self, edit: &Edit<'_>, upper: &Dentry<AnyFs>) -> Result {
+        let mut stored = [0; SIZE_MAX];
+        let origin = match &self.0 {
+            Some(handle) => {
+                let handle = handle.as_handle(Side::Lower);
+                handle.encode(&mut stored).ok_or(EIO)?
+            }
+            // That it was copied is worth knowing, also if nobody can tell from where.
+            None => &[],
+        };
+        match edit.mark(upper, Xattr::Origin, origin, EOPNOTSUPP) {
+            // Symlinks and device nodes cannot have the attributes of `userxattr`.
+            Err(error) if error == EOPNOTSUPP || error == EPERM => Ok(()),
+            result => result,
+        }
     }
 }
 
@@ -207,12 +219,14 @@ pub(super) fn mend(
         return Ok(());
     }
     let source = lower.inode().ok_or(ESTALE)?;
-    let mended = Edit::begin(instance).and_then(|edit| {
+    let mend = || -> Result {
+        let origin = Origin::of(instance, source)?;
+        let edit = Edit::begin(instance)?;
         // The mark comes first: without it nobody would look for the origin.
         impure::mark(&edit, parent)?;
-        store(&edit, upper, source)
-    });
-    match mended {
+        origin.store(&edit, upper)
+    };
+    match mend() {
         Err(error) if error != ENOMEM && error != EINTR => {
             pr_debug!("failed to set the origin of a directory ({error:?})\n");
             Ok(())

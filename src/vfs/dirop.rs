@@ -73,6 +73,35 @@ impl Mount {
     }
 }
 
+/// Keeps a mount from becoming read-only, until this is dropped. The filesystem may be frozen meanwhile.
+///
+/// # Invariants
+///
+/// `mnt_get_write_access` has succeeded for the mount.
+#[must_use = "the mount may become read-only when this is dropped"]
+pub(crate) struct StaysWritable<'a>(&'a Mount);
+
+impl Mount {
+    /// Keeps the mount from becoming read-only.
+    ///
+    /// # Errors
+    ///
+    /// `EROFS` if the mount or the filesystem is read-only.
+    pub(crate) fn stay_writable(&self) -> Result<StaysWritable<'_>> {
+        // SAFETY: The mount is valid.
+        to_result(unsafe { bindings::mnt_get_write_access(self.as_ptr()) })?;
+        // INVARIANT: It has succeeded.
+        Ok(StaysWritable(self))
+    }
+}
+
+impl Drop for StaysWritable<'_> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant this balances `mnt_get_write_access`.
+        unsafe { bindings::mnt_put_write_access(self.0.as_ptr()) };
+    }
+}
+
 impl Drop for WriteAccess<'_> {
     fn drop(&mut self) {
         // SAFETY: By the type invariant this balances `mnt_want_write`.

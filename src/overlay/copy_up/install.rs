@@ -32,6 +32,7 @@ use crate::{
         edit::Edit,
         fs::Writable,
         impure,
+        origin::Origin,
         revalidate,
         temp::TempName, //
     },
@@ -108,6 +109,8 @@ impl Place<'_> {
 pub(super) struct Temporary<'a> {
     plan: &'a Plan<'a>,
     place: Place<'a>,
+    /// What it is to keep of where it comes from.
+    origin: Option<Origin>,
 }
 
 /// An object in the making that has its data.
@@ -120,6 +123,13 @@ impl Plan<'_> {
     ///
     /// `ENOSPC`, `EDQUOT`, `EPERM` and what else upper's filesystem and security modules say.
     pub(super) fn prepare(&self) -> Result<Temporary<'_>> {
+        let origin = match self.keeps_origin() && self.writable.abilities.xattrs {
+            true => {
+                let source = self.source.dentry.inode().ok_or(ESTALE)?;
+                Some(Origin::of(self.instance, source)?)
+            }
+            false => None,
+        };
         let node = self.directory.node();
         if !node.is_impure() {
             impure::mark(&Edit::begin(self.instance)?, node)?;
@@ -142,7 +152,11 @@ impl Plan<'_> {
                 Place::Work(self.make(NewKind::Node(self.stat.special_device()))?)
             }
         };
-        Ok(Temporary { plan: self, place })
+        Ok(Temporary {
+            plan: self,
+            place,
+            origin,
+        })
     }
 
     /// Makes an object in the work directory.
@@ -159,11 +173,18 @@ impl Plan<'_> {
             // Nobody else makes names like this.
             Name::Taken(_) => return Err(EIO),
         };
-        Ok(InWork {
+        let object = access.keep_cached(self.writable.work, name.as_bytes(), made)?;
+        // It is dropped without write access, which it takes by itself.
+        drop(access);
+        let made = InWork {
             writable: self.writable,
-            object: access.keep_cached(self.writable.work, name.as_bytes(), made)?,
+            object,
             state: State::InWork,
-        })
+        };
+        if matches!(kind, NewKind::Directory) {
+            self.instance.check_case(&made.object)?;
+        }
+        Ok(made)
     }
 }
 
@@ -197,13 +218,18 @@ impl Filled<'_> {
     ///
     /// `EEXIST` if upper has something of that name, `ENOSPC` and what else the layers' filesystems say.
     pub(super) fn install(self, held: &NodeLocked<'_>, change: Option<&mut Change>) -> Result {
-        let Temporary { plan, mut place } = self.0;
+        let Temporary {
+            plan,
+            mut place,
+            origin,
+        } = self.0;
         {
             let edit = Edit::begin(plan.instance)?;
             let target = Target {
                 plan,
                 edit: &edit,
                 object: place.object(),
+                origin: origin.as_ref(),
             };
             target.complete()?;
             if let Some(change) = change {

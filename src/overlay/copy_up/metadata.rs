@@ -14,7 +14,7 @@ use crate::{
     overlay::{
         edit::Edit,
         fileattr::store_protection,
-        origin, //
+        origin::Origin, //
     },
     vfs::{
         acl::AclKind,
@@ -32,6 +32,8 @@ pub(super) struct Target<'a> {
     pub(super) plan: &'a Plan<'a>,
     pub(super) edit: &'a Edit<'a>,
     pub(super) object: &'a Dentry<AnyFs>,
+    /// What it keeps of where it comes from, if it is to be known as a copy.
+    pub(super) origin: Option<&'a Origin>,
 }
 
 impl Target<'_> {
@@ -49,9 +51,8 @@ impl Target<'_> {
         if has_flags && self.plan.inode.has_lasting_flags() {
             self.copy_flags()?;
         }
-        if self.plan.keeps_origin() {
-            let source = self.plan.source.dentry.inode().ok_or(ESTALE)?;
-            origin::store(self.edit, self.object, source)?;
+        if let Some(origin) = self.origin {
+            origin.store(self.edit, self.object)?;
         }
         self.edit
             .access

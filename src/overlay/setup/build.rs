@@ -243,6 +243,9 @@ impl<'a> Build<'a> {
             self.check_handles(&lower.named);
         }
         self.check_depth()?;
+        if let Some(upper) = &directories.upper {
+            self.check_case("upperdir", upper)?;
+        }
         for lower in &directories.lower {
             self.add_lower(lower)?;
         }
@@ -263,7 +266,8 @@ impl<'a> Build<'a> {
         self.layers
             .add_lower(mount, &mut self.options, &mut |lack, fallback| {
                 warn_of(log, named, lack, fallback)
-            })
+            })?;
+        self.check_case("lowerdir", named)
     }
 
     /// The last steps, when all layers are there.
@@ -361,23 +365,14 @@ impl<'a> Build<'a> {
         }
     }
 
-    /// Says which layer does not fold names as it would have to (E17).
-    fn refuse_case(&self, unfit: &Unfit) -> Error {
-        let refuse = |position: usize, why: &str| match self.named().nth(position) {
-            Some((option, named)) => self.log.refuse(fmt!("{option}: {} {why}", named.shown())),
-            None => EINVAL,
-        };
-        match *unfit {
-            Unfit::Strict => refuse(0, "has a strict encoding, which is not supported"),
-            Unfit::Differs(lower) => {
-                let uppers = usize::from(self.directories.upper.is_some());
-                refuse(
-                    lower.saturating_add(uppers),
-                    "must have the same encoding as the other layers",
-                )
-            }
+    /// Checks that the last layer, which was named so, folds names as the topmost one does (E17).
+    fn check_case(&self, option: &str, named: &Named) -> Result {
+        let refuse = |why: &str| self.log.refuse(fmt!("{option}: {} {why}", named.shown()));
+        casefold::check_last(&self.layers).map_err(|unfit| match unfit {
+            Unfit::Strict => refuse("has a strict encoding, which is not supported"),
+            Unfit::Differs => refuse("must have the same encoding as the other layers"),
             Unfit::Other(error) => error,
-        }
+        })
     }
 
     /// Lets the superblock take over what it has in common with its layers.
@@ -396,7 +391,7 @@ impl<'a> Build<'a> {
         if let Some(id) = &self.id {
             sb.set_uuid(id);
         }
-        casefold::adopt(sb, &self.layers).map_err(|unfit| self.refuse_case(&unfit))
+        casefold::adopt(sb, &self.layers)
     }
 
     /// What the overlay will be made of.

@@ -36,6 +36,9 @@ use rustix::process::Signal;
 use self::control::failing;
 use self::control::Control;
 pub use self::control::COPIES;
+pub use self::control::COPY_ERROR;
+pub use self::control::COPY_MOST;
+pub use self::control::DIR_OPENS;
 pub use self::control::DIR_SYNCS;
 pub use self::control::FLUSHES;
 pub use self::control::FLUSH_ERROR;
@@ -44,6 +47,7 @@ pub use self::control::LINK_ERROR;
 pub use self::control::MOST_LINKS;
 pub use self::control::NAME_LENGTH;
 pub use self::control::NUMBERS_FROM;
+pub use self::control::OPENS;
 pub use self::control::READS;
 pub use self::control::READ_DELAY;
 pub use self::control::READ_ERROR;
@@ -173,7 +177,8 @@ fn serve(device: &OwnedFd, mut server: Server) {
             _ => server.answer(&request),
         };
         let message = reply::message(request.unique(), reply);
-        if request.opcode() == opcode::READ && server.control.read_delay > 0 {
+        let may_be_late = matches!(request.opcode(), opcode::READ | opcode::FSYNCDIR);
+        if may_be_late && server.control.read_delay > 0 {
             let asked = Instant::now();
             late.push_back(Late { asked, message });
             continue;
@@ -309,7 +314,14 @@ impl Server {
                 let (from, name) = (request.u64(0), request.name(8).0);
                 self.tree.link(from, node, name, control.most_links)
             }
-            opcode::OPEN | opcode::OPENDIR => Ok(Reply::new().u64(0).u64(0)),
+            opcode::OPEN => {
+                control.opens += 1;
+                Ok(Reply::new().u64(0).u64(0))
+            }
+            opcode::OPENDIR => {
+                control.dir_opens += 1;
+                Ok(Reply::new().u64(0).u64(0))
+            }
             opcode::RELEASE | opcode::RELEASEDIR => Ok(Reply::new()),
             opcode::READ => {
                 control.reads += 1;
@@ -409,7 +421,9 @@ impl Server {
     /// Copies data from one file to another.
     fn copy(&mut self, request: &Request<'_>) -> std::result::Result<Reply, Errno> {
         self.control.copies += 1;
-        let length = u32::try_from(request.u64(40)).map_err(|_| Errno::INVAL)?;
+        failing(self.control.copy_error)?;
+        let length = request.u64(40).min(self.control.copy_most);
+        let length = u32::try_from(length).map_err(|_| Errno::INVAL)?;
         let data = self.tree.read(request.node(), request.u64(8), length)?;
         let (to, at) = (request.u64(16), request.u64(32));
         self.tree.write(to, at, data.fields())

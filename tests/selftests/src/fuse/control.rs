@@ -30,11 +30,17 @@ pub const LINK_ERROR: &str = "user.server.link-error";
 /// How many names an object may have, in decimal.
 pub const MOST_LINKS: &str = "user.server.most-links";
 
+/// How often files were opened.
+pub const OPENS: &str = "user.server.opens";
+
+/// How often directories were opened.
+pub const DIR_OPENS: &str = "user.server.dir-opens";
+
 /// How often data was asked for, a page or more at a time.
 pub const READS: &str = "user.server.reads";
 
-/// How many milliseconds later than others requests for data are answered. What waits is answered at once when
-/// this becomes 0.
+/// How many milliseconds later than others requests for data, and those to sync directories, are answered. What
+/// waits is answered at once when this becomes 0.
 pub const READ_DELAY: &str = "user.server.read-delay";
 
 /// With which errno reading fails.
@@ -55,6 +61,12 @@ pub const SYNC_ERROR: &str = "user.server.sync-error";
 /// How often it was asked to copy data by itself.
 pub const COPIES: &str = "user.server.copies";
 
+/// With which errno copying by itself fails.
+pub const COPY_ERROR: &str = "user.server.copy-error";
+
+/// How many bytes it copies by itself at most, each time it is asked.
+pub const COPY_MOST: &str = "user.server.copy-most";
+
 pub struct Control {
     pub flushes: u64,
     pub flush_owner: u64,
@@ -63,6 +75,8 @@ pub struct Control {
     pub name_length: u64,
     pub link_error: u64,
     pub most_links: u64,
+    pub opens: u64,
+    pub dir_opens: u64,
     pub reads: u64,
     pub read_delay: u64,
     pub read_error: u64,
@@ -71,6 +85,8 @@ pub struct Control {
     pub dir_syncs: u64,
     pub sync_error: u64,
     pub copies: u64,
+    pub copy_error: u64,
+    pub copy_most: u64,
 }
 
 impl Control {
@@ -83,6 +99,8 @@ impl Control {
             name_length: 255,
             link_error: 0,
             most_links: u64::MAX,
+            opens: 0,
+            dir_opens: 0,
             reads: 0,
             read_delay: 0,
             read_error: 0,
@@ -91,6 +109,8 @@ impl Control {
             dir_syncs: 0,
             sync_error: 0,
             copies: 0,
+            copy_error: 0,
+            copy_most: u64::MAX,
         }
     }
 
@@ -104,6 +124,8 @@ impl Control {
             NAME_LENGTH => &mut self.name_length,
             LINK_ERROR => &mut self.link_error,
             MOST_LINKS => &mut self.most_links,
+            OPENS => &mut self.opens,
+            DIR_OPENS => &mut self.dir_opens,
             READS => &mut self.reads,
             READ_DELAY => &mut self.read_delay,
             READ_ERROR => &mut self.read_error,
@@ -112,6 +134,8 @@ impl Control {
             DIR_SYNCS => &mut self.dir_syncs,
             SYNC_ERROR => &mut self.sync_error,
             COPIES => &mut self.copies,
+            COPY_ERROR => &mut self.copy_error,
+            COPY_MOST => &mut self.copy_most,
             _ => return None,
         })
     }

@@ -22,6 +22,7 @@ use crate::fixture::Options;
 use crate::layer::Layer;
 use crate::registry::Test;
 use crate::sys;
+use crate::tests::copy_up::xattr;
 use crate::tests::mount_refused::log_of;
 use crate::tests::mount_refused::says;
 
@@ -60,8 +61,13 @@ fn tmpfs_with(fx: &Fixture, name: &str, options: &CStr) -> Result<PathBuf> {
 /// Makes an empty layer in which case does not count.
 pub(super) fn layer(parent: &Path, name: &str) -> Result<Layer> {
     let layer = Layer::create(parent.join(name))?;
-    ioctl_setflags(sys::open_dir(layer.path())?, CASEFOLD).context("fold case")?;
+    fold(layer.path())?;
     Ok(layer)
+}
+
+/// Lets case not count in a directory, which has to be empty.
+pub(super) fn fold(directory: &Path) -> Result {
+    ioctl_setflags(sys::open_dir(directory)?, CASEFOLD).context("fold case")
 }
 
 fn pair(fx: &Fixture) -> Result<(Layer, Layer)> {
@@ -180,10 +186,12 @@ fn encodings(fx: &Fixture) -> Result {
     check::errno("mount", fx.mount(&options), Errno::INVAL)
 }
 
+/// Options of a filesystem that refuses names that are no UTF-8.
+const STRICT: &CStr = c"mode=755,casefold=utf8-12.1.0,strict_encoding";
+
 /// Layers that refuse names that are no UTF-8.
 fn strict(fx: &Fixture) -> Result<[Layer; 2]> {
-    let strict = c"mode=755,casefold=utf8-12.1.0,strict_encoding";
-    let parent = tmpfs_with(fx, "strict", strict)?;
+    let parent = tmpfs_with(fx, "strict", STRICT)?;
     Ok([layer(&parent, "top")?, layer(&parent, "bottom")?])
 }
 
@@ -191,7 +199,14 @@ fn strict(fx: &Fixture) -> Result<[Layer; 2]> {
 fn strict_encoding(fx: &Fixture) -> Result {
     let [top, bottom] = strict(fx)?;
     let options = Options::new().lowers(&[&top, &bottom]);
-    check::errno("mount", fx.mount(&options), Errno::INVAL)
+    check::errno("mount", fx.mount(&options), Errno::INVAL)?;
+    // Nothing is left in such an upper layer.
+    let parent = tmpfs_with(fx, "upper", STRICT)?;
+    let (upper, work) = (layer(&parent, "upper")?, layer(&parent, "work")?);
+    let options = Options::new().lowers(&[&bottom]).upper(&upper, &work);
+    check::errno("upper", fx.mount(&options), Errno::INVAL)?;
+    let uuid = xattr(upper.path(), "trusted.overlay.uuid")?;
+    check::equal("uuid", uuid, None)
 }
 
 fn refusals(fx: &Fixture) -> Result {

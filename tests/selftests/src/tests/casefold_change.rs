@@ -7,8 +7,12 @@ use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 
+use rustix::io::Errno;
+
+use super::casefold::fold;
 use super::casefold::layer;
 use super::casefold::tmpfs;
+use super::remote::upper_and_work;
 use crate::check;
 use crate::check::Context;
 use crate::check::Result;
@@ -38,6 +42,7 @@ pub const TESTS: &[Test] = &[
         removes(fx, &ext4(fx)?)
     })
     .rovl_only(CANNOT_MOVE),
+    Test::new("casefold_work_directory_differs", "L9 C3", work_differs),
     Test::new("casefold_lists_the_case_of_upper", "L9 R3", |fx| {
         lists_case(fx, &tmpfs(fx, "folding")?)
     }),
@@ -155,4 +160,23 @@ fn lists_case(fx: &Fixture, parent: &Path) -> Result {
     let ov = layers.mount(fx)?;
     let anew = sys::names(ov.path())?;
     check::equal("names", kept, anew)
+}
+
+/// A directory would be copied that nobody could look into, since case does not count there.
+fn work_differs(fx: &Fixture) -> Result {
+    let parent = tmpfs(fx, "folding")?;
+    let [upper, work] = upper_and_work(&Layer::create(parent.join("top"))?)?;
+    let lower = fx.layer("lower")?;
+    lower.dir("d")?.file("d/f", "")?;
+    let ov = fx.mount(&Options::new().lowers(&[&lower]).upper(&upper, &work))?;
+    fold(&work.join("work"))?;
+    for _ in 0..2 {
+        let result = rustix::fs::chmod(ov.join("d"), 0o700.into());
+        check::errno("chmod", result, Errno::INVAL)?;
+        let result = sys::mkdir(&ov.join("new"), 0o755);
+        check::equal("mkdir", result, Ok(()))?;
+        fs::remove_dir(ov.join("new"))?;
+    }
+    lists::<&str>(upper.path(), &[])?;
+    lists(ov.join("d"), &["f"])
 }

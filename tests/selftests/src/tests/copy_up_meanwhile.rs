@@ -11,6 +11,8 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
+use rustix::mount::mount_remount;
+use rustix::mount::MountFlags;
 use rustix::process::kill_process;
 use rustix::process::waitpid;
 use rustix::process::Pid;
@@ -56,6 +58,11 @@ pub const TESTS: &[Test] = &[
     Test::new("copy_up_while_upper_is_frozen", "C4 C6", frozen).on_ext4(),
     Test::new("copy_up_waited_for_until_a_signal", "C6", interrupted),
     Test::new("copy_up_killed", "C6 C4", killed),
+    Test::new(
+        "copy_up_keeps_upper_writable",
+        "C3 C4",
+        upper_stays_writable,
+    ),
     Test::new("copy_up_in_busy_directory", "C3 C4", in_busy_directory)
         .rovl_only("overlayfs takes back the times that a directory got meanwhile"),
 ];
@@ -304,6 +311,28 @@ fn killed(fx: &Fixture) -> Result {
     data(setting.path("f"), &sys::pattern(SIZE, 1))?;
     copy(setting.path("f"))?;
     setting.is_copied()
+}
+
+/// Upper does not become read-only while something is being copied there.
+fn upper_stays_writable(fx: &Fixture) -> Result {
+    let top = fuse::filesystem(fx, "top", Features::ALL)?;
+    let [upper, work] = upper_and_work(&top)?;
+    let lower = fx.layer("lower")?;
+    lower.dir("d")?;
+    let options = Options::new().lowers(&[&lower]).upper(&upper, &work);
+    let ov = fx.mount(&options.set("fsync", "strict"))?;
+    fuse::set_number(&top, fuse::READ_DELAY, DELAY)?;
+    let (remounted, changed) = std::thread::scope(|scope| -> Result<_> {
+        let change = scope.spawn(|| rustix::fs::chmod(ov.join("d"), 0o700.into()));
+        fuse::wait_for(&top, fuse::DIR_SYNCS, 1)?;
+        let remounted = mount_remount(top.path(), MountFlags::RDONLY, c"");
+        fuse::set_number(&top, fuse::READ_DELAY, 0)?;
+        Ok((remounted, change.join()))
+    })?;
+    check::errno("remount", remounted, Errno::BUSY)?;
+    changed.map_err(|_| Failure::new("the thread has panicked"))??;
+    lists(upper.path(), &["d"])?;
+    work_is_clean(&work)
 }
 
 /// Copying does not change the times of a directory, but what others do there meanwhile does.

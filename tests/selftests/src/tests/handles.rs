@@ -5,12 +5,19 @@
 use std::path::Path;
 
 use rustix::io::Errno;
+use rustix::mount::MountFlags;
 
+use super::copy_up::xattr;
+use super::copy_up::ORIGIN;
+use super::numbers::reference;
 use crate::check;
 use crate::check::Failure;
 use crate::check::Result;
 use crate::check::Table;
+use crate::expect::content;
+use crate::expect::lists;
 use crate::fixture::Fixture;
+use crate::fixture::Options;
 use crate::layer::Layer;
 use crate::raw;
 use crate::raw::Handle;
@@ -22,6 +29,12 @@ pub const TESTS: &[Test] = &[
     Test::new("handle_fid_needs_room", "H8", too_little_room),
     Test::new("handle_to_find_by_is_refused", "H8", decodable_refused),
     Test::new("handle_fanotify_reports_fid", "H8", fanotify).on_disks_in_their_way(),
+    Test::new(
+        "handle_of_overlay_that_exports",
+        "X3 C3 H2",
+        exporting_lower,
+    )
+    .on_disks_too(),
 ];
 
 const ROOM: u32 = 128;
@@ -131,4 +144,38 @@ fn fanotify(fx: &Fixture) -> Result {
         check::equal(format_args!("reported for {path}"), handles, vec![expected])?;
     }
     Ok(())
+}
+
+/// A lower layer that has to copy an object up itself before it gives out its handle: nothing of upper may be held
+/// meanwhile, since it may be the same filesystem.
+fn exporting_lower(fx: &Fixture) -> Result {
+    let (first, second) = (fx.layer("first")?, fx.layer("second")?);
+    let below = [fx.layer("upper-below")?, fx.layer("work-below")?];
+    first.dir("a")?;
+    second
+        .dir("a")?
+        .dir("a/b")?
+        .dir("a/c")?
+        .file("a/b/f", "data")?;
+    let options = Options::new()
+        .lowers(&[&first, &second])
+        .upper(&below[0], &below[1])
+        .set("index", "on")
+        .set("nfs_export", "on");
+    let lower = Layer::create(reference(fx, &options, MountFlags::empty())?)?;
+    let (upper, work) = (fx.layer("upper")?, fx.work()?);
+    // That one is merged by its name, and gets an origin when it is looked up.
+    upper.dir("a")?.dir("a/c")?;
+    let ov = fx.mount(&Options::new().lowers(&[&lower]).upper(&upper, &work))?;
+    sys::lstat(ov.join("a/c"))?;
+    rustix::fs::chmod(ov.join("a/b"), 0o700.into())?;
+    lists(below[0].join("a"), &["b", "c"])?;
+    for name in ["a/b", "a/c"] {
+        let origin = xattr(upper.join(name), ORIGIN)?;
+        check::ok(
+            origin.is_some_and(|origin| !origin.is_empty()),
+            format_args!("{name} has no origin"),
+        )?;
+    }
+    content(ov.join("a/b/f"), "data")
 }

@@ -126,7 +126,7 @@ fn overlay(fx: &Fixture) -> Module {
 }
 
 /// Mounts type overlay, whatever the type under test.
-fn reference(fx: &Fixture, options: &Options, flags: MountFlags) -> Result<PathBuf> {
+pub(super) fn reference(fx: &Fixture, options: &Options, flags: MountFlags) -> Result<PathBuf> {
     let overlay = overlay(fx);
     if !overlay.is_registered() && overlay.load().is_err() {
         return Err(Failure::skip("type overlay is not there to compare with"));
