@@ -15,7 +15,8 @@ use super::{
         copy_up,
         copy_up_changed, //
     },
-    fs::Overlay, //
+    fs::Overlay,
+    io, //
 };
 use crate::vfs::{
     dentry::Dentry,
@@ -35,6 +36,17 @@ use crate::vfs::{
 /// upper has no number for the owner, and what its filesystem says.
 pub(crate) fn setattr(dentry: &Dentry<Overlay>, change: &mut Change) -> Result {
     let inode = dentry.inode().ok_or(ESTALE)?;
+    let by_file = change.file(inode);
+    apply(dentry, inode, change)?;
+    // A file that is opened to read it, and is emptied by that, is one of upper from the beginning.
+    if let Some((file, files)) = by_file {
+        io::latest(file, files)?;
+    }
+    Ok(())
+}
+
+/// Carries out `change` in upper.
+fn apply(dentry: &Dentry<Overlay>, inode: &Inode<Overlay>, change: &mut Change) -> Result {
     match change.size() {
         Some(0) if inode.node().upper().is_none() && inode.size() != 0 => {
             // The copy has lost its data before upper's filesystem could see that.

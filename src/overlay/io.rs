@@ -119,8 +119,8 @@ impl Watcher for Attributes {
 /// Maps the file into memory: the one that has the data now, so that a mapping never shows older data than
 /// reading does (Q7). Overlayfs maps the one that was opened first.
 ///
-/// The process has its memory locked. One who is asked before upper's file is opened may want to look at that,
-/// and would wait for the process that waits for the answer: then what is open already is mapped.
+/// The process has its memory locked. One who is asked when upper's file is opened may want to look at that, and
+/// would wait for the process that waits for the answer: then what is open already is mapped.
 ///
 /// # Errors
 ///
@@ -128,8 +128,7 @@ impl Watcher for Attributes {
 pub(crate) fn mmap(file: &File<Overlay>, files: &LayerFiles, vma: &VmaNew) -> Result {
     let instance = file.inode().superblock().data();
     let upper = instance.layers().upper();
-    let real = match upper.is_some_and(|upper| upper.mount().superblock().has_permission_watchers())
-    {
+    let real = match upper.is_some_and(|upper| upper.mount().superblock().may_ask_to_open()) {
         true => files.latest(),
         false => latest(file, files)?,
     };

@@ -16,6 +16,7 @@ use kernel::{
             ordering::Relaxed,
             Atomic, //
         },
+        SetOnce, //
     },
 };
 
@@ -147,6 +148,8 @@ pub(crate) type Listing = merge::Listing<Charged>;
 pub(crate) struct OpenDir {
     /// The directory of the uppermost layer that it stood for when it was opened.
     real: ARef<LayerFile>,
+    /// The one in upper, once it was synced, if it was copied up since. (C: `upperfile`.)
+    synced: SetOnce<ARef<LayerFile>>,
     /// Whether it is read by the merged listing.
     merged: Atomic<bool>,
     /// What is read, from the first call that reads to the last. The VFS has a lock for the position; who
@@ -175,6 +178,7 @@ pub(crate) fn open(inode: &Inode<Overlay>, file: &File<Overlay>) -> Result<KBox<
     let real = LayerFile::open_to_read(&real, flags, instance.mounter())?;
     let dir = OpenDir {
         real,
+        synced: SetOnce::new(),
         merged: Atomic::new(node.dir_kind() != DirKind::Plain),
         reading: TryCell::new(None),
     };
@@ -200,7 +204,15 @@ impl OpenDir {
 
     /// The file by which `directory`, of a layer, is open.
     pub(super) fn file_of(&self, directory: &Dentry<AnyFs>) -> Option<&LayerFile> {
-        Some(&*self.real).filter(|file| file.is_of(directory))
+        let files = [Some(&self.real), self.synced.as_ref()];
+        let mut files = files.into_iter().flatten();
+        files.find(|file| file.is_of(directory)).map(|file| &**file)
+    }
+
+    /// Keeps the file by which the directory in upper is synced: it knows which errors it has told of.
+    pub(super) fn keep(&self, file: ARef<LayerFile>) {
+        // If another task was faster, one of the two files is as good as the other.
+        self.synced.populate(file);
     }
 }
 
@@ -226,18 +238,55 @@ fn emit_plain(file: &File<Overlay>, real: &LayerFile, emitter: &mut Emitter<'_>)
     }
     let parent = file.dentry().parent();
     let parent = parent.inode().ok_or(EIO)?;
+    let node = file.inode().node();
+    if node.numbers() == Numbers::LookUp && node.upper().is_some_and(|upper| real.is_of(upper)) {
+        return emit_looked_up(file, real, number::shown(parent)?, emitter);
+    }
     if !space.remaps() && !parent.node().has_several() {
         return real.forward_entries(emitter);
     }
     // A directory that was copied up since it was opened is still read where it was.
-    let lower = file.inode().node().lower().first();
-    let layer = lower.map_or(LayerId::Upper, LowerObject::layer);
+    let layer = node.lower().first();
+    let layer = layer.map_or(LayerId::Upper, LowerObject::layer);
     let fs = instance.layers().get(layer)?.fs();
     // Below a merged directory `..` is not the object that the layer's filesystem lists.
     let parent_number = number::shown(parent)?;
     real.forward_entries_renumbered(emitter, &mut |entry| match entry.name {
         b".." => parent_number,
         _ => space.listed(entry.ino, fs),
+    })
+}
+
+/// Emits the names of a directory in upper, to which something came that shows another number, after somebody
+/// has begun to read it as it is. The numbers are those of the listing that others get.
+fn emit_looked_up(
+    file: &File<Overlay>,
+    real: &LayerFile,
+    parent_number: u64,
+    emitter: &mut Emitter<'_>,
+) -> Result {
+    let inode = file.inode();
+    let (instance, node) = (inode.superblock().data(), inode.node());
+    let listing = node.listing(instance, || make_listing(instance, node, file.dentry()))?;
+    let own_number = number::shown(inode)?;
+    // Both have mostly the same order, so that the next one is looked for from the last one on.
+    let mut next = 0;
+    real.forward_entries_renumbered(emitter, &mut |entry| {
+        let find = |start| {
+            let mut entries = listing.entries_from(start);
+            entries.find(|(_, listed)| listed.name == entry.name)
+        };
+        match entry.name {
+            b"." => own_number,
+            b".." => parent_number,
+            _ => match find(next).or_else(|| find(0)) {
+                Some((position, listed)) => {
+                    next = position.saturating_add(1);
+                    listed.ino
+                }
+                None => instance.numbers().listed(entry.ino, FsId::UPPER),
+            },
+        }
     })
 }
 

@@ -117,7 +117,9 @@ pub(crate) fn directory(file: &File<Overlay>, dir: &OpenDir, range: SyncRange) -
     if let Some(real) = dir.file_of(upper) {
         return real.sync(range);
     }
-    // What was copied up since it was opened has only the file of the lower one; to sync such is rare.
+    // It was copied up since it was opened.
     let path = layer.path(upper);
-    LayerFile::open_to_read(&path, OpenFlags::LARGE_FILE, instance.mounter())?.sync(range)
+    let real = LayerFile::open_to_read(&path, OpenFlags::LARGE_FILE, instance.mounter())?;
+    dir.keep(real.clone());
+    real.sync(range)
 }

@@ -36,9 +36,18 @@ impl SuperBlock<AnyFs> {
         unsafe { (*self.as_ptr()).s_magic == XFS }
     }
 
-    /// Whether somebody may be asked before one of its files is opened (C: `FAN_OPEN_PERM`), and how long that
-    /// takes is up to them.
-    pub(crate) fn has_permission_watchers(&self) -> bool {
+    /// Whether a process may be asked when one of its files is opened, and how long that takes is up to it: it
+    /// answers for the filesystem, or it wants to know (C: `FAN_OPEN_PERM`). A stacked filesystem does not
+    /// tell what is below it.
+    pub(crate) fn may_ask_to_open(&self) -> bool {
+        // CAST: A positive number below 2^31.
+        const FUSE: c_ulong = bindings::FUSE_SUPER_MAGIC as c_ulong;
+
+        // SAFETY: The superblock is valid by the type invariant; the field is set before it is mounted.
+        let magic = unsafe { (*self.as_ptr()).s_magic };
+        if magic == FUSE || self.stack_depth() > 0 {
+            return true;
+        }
         // SAFETY: The superblock is valid by the type invariant.
         unsafe { bindings::rovl_sb_has_permission_watchers(self.as_ptr()) }
     }

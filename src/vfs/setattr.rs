@@ -14,10 +14,20 @@ use super::{
     dentry::Dentry,
     dirop::WriteAccess,
     file::File,
-    inode::Inode,
+    inode::{
+        FileType,
+        Inode, //
+    },
     modify::InodeLock,
     mount::Idmap,
     path::PathRef,
+    vtable::{
+        file::OpenState,
+        inode::{
+            regular_handle,
+            RegularHandle, //
+        }, //
+    },
     AnyFs,
     FileSystem, //
 };
@@ -40,7 +50,8 @@ impl Change {
     ///
     /// # Safety
     ///
-    /// `ptr` must be valid, and nobody else may use it, during `'a`.
+    /// `ptr` must be valid, and nobody else may use it, during `'a`. If it says that there is a file, that has been
+    /// opened, and stays so as long as the callback runs that the change is an argument of.
     pub(super) unsafe fn from_raw<'a>(ptr: *mut bindings::iattr) -> &'a mut Self {
         // SAFETY: By this function's requirements, and `Change` is a transparent wrapper.
         unsafe { &mut *ptr.cast() }
@@ -77,6 +88,25 @@ impl Change {
     /// The size that the file is to get.
     pub(crate) fn size(&self) -> Option<i64> {
         self.has(bindings::ROVL_ATTR_SIZE).then_some(self.0.ia_size)
+    }
+
+    /// The open file by which somebody asks for it, and what that owns, if it is one of `inode`, which has to be
+    /// a regular file.
+    pub(crate) fn file<'a, F: FileSystem>(
+        &self,
+        inode: &'a Inode<F>,
+    ) -> Option<(&'a File<F>, <RegularHandle<F> as OpenState>::Borrowed<'a>)> {
+        if !self.has(bindings::ROVL_ATTR_FILE) || inode.file_type() != FileType::Regular {
+            return None;
+        }
+        let file = self.0.ia_file;
+        // SAFETY: By the requirements of `from_raw` the file is open.
+        if unsafe { (*file).f_inode } != inode.as_ptr() {
+            return None;
+        }
+        // SAFETY: By the requirements of `from_raw` the file is open, and it is one of ours, as its inode is. Its
+        // callbacks are those that such inodes have, which never change.
+        Some(unsafe { (File::from_raw(file), regular_handle::<F>(file)) })
     }
 
     /// Notes that data is changed, too: the times of that are brought up to date.

@@ -20,7 +20,8 @@ use kernel::{
 use super::{
     file::{
         FileOps,
-        FileTable, //
+        FileTable,
+        OpenState, //
     },
     inode_removal::RenameMode, //
 };
@@ -351,6 +352,18 @@ pub(crate) trait InodeTables {
 /// What each open regular file owns.
 pub(crate) type RegularHandle<F> =
     <<<F as FileSystem>::Inodes as InodeTables>::RegularFile as FileOps>::Handle;
+
+/// What an open regular file owns.
+///
+/// # Safety
+///
+/// `file` must be a regular file of `F` that has been opened, and not be released, during `'a`.
+pub(in crate::vfs) unsafe fn regular_handle<'a, F: FileSystem>(
+    file: *mut bindings::file,
+) -> <RegularHandle<F> as OpenState>::Borrowed<'a> {
+    // SAFETY: By this function's requirements: `install` lets regular files be opened by this table.
+    unsafe { FileTable::<<F::Inodes as InodeTables>::RegularFile>::handle(file) }
+}
 
 /// For O_DIRECT, opening checks that there is a `direct_IO`; the reads themselves go to the file below.
 const ADDRESS_SPACE: &bindings::address_space_operations = &bindings::address_space_operations {

@@ -5,6 +5,7 @@
 //! The server counts what it is asked for, and fails what it is told to.
 
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 
 use rustix::fs::AtFlags;
@@ -13,6 +14,8 @@ use rustix::fs::OFlags;
 use rustix::fs::Uid;
 use rustix::fs::CWD;
 use rustix::io::Errno;
+use rustix::mm::MapFlags;
+use rustix::mm::ProtFlags;
 
 use super::copy_up::copy;
 use super::copy_up::look;
@@ -39,13 +42,18 @@ use crate::layer::Layer;
 use crate::layer::OPAQUE;
 use crate::registry::Test;
 use crate::sys;
+use crate::sys::Mapping;
 
 pub const TESTS: &[Test] = &[
     Test::new("remote_upper_gets_copies", "C1 C3 C5 X3", gets_copies),
     Test::new("remote_upper_has_the_name", "C3", has_the_name),
     Test::new("remote_upper_and_names", "D4 D5 D6", names),
     Test::new("remote_upper_is_synced", "M15 C4 F6", is_synced),
+    Test::new("remote_upper_dir_is_synced", "F6 R6", dir_is_synced),
+    Test::new("remote_upper_is_mapped", "F5 Q7", is_mapped),
     Test::new("copy_up_by_the_server", "C4", by_the_server)
+        .rovl_only("overlayfs reads the data and writes it"),
+    Test::new("copy_up_by_the_server_fails", "C4 C6", by_the_server_fails)
         .rovl_only("overlayfs reads the data and writes it"),
     Test::new("copy_up_reading_fails", "C4 C6", reading_fails),
     Test::new("copy_up_writing_fails", "C4 C6 M15", writing_fails),
@@ -272,6 +280,50 @@ const CHANGES: [fn(&Mounted) -> Result; 7] = [
     },
 ];
 
+/// A directory that was copied up since it was opened is opened once more, and stays so: each open file knows
+/// which errors it has told of.
+fn dir_is_synced(fx: &Fixture) -> Result {
+    let remote = Remote::new(fx)?;
+    let lower = fx.layer("lower")?;
+    lower.dir("d")?;
+    let ov = fx.mount(&remote.options(&lower))?;
+    let dir = sys::open_dir(ov.join("d"))?;
+    rustix::fs::fsync(&dir)?;
+    rustix::fs::chmod(ov.join("d"), 0o700.into())?;
+    remote.count(fuse::DIR_SYNCS)?;
+    remote.count(fuse::DIR_OPENS)?;
+    for _ in 0..3 {
+        rustix::fs::fsync(&dir)?;
+    }
+    check::equal("opened", remote.count(fuse::DIR_OPENS)?, 1)?;
+    check::equal("synced", remote.count(fuse::DIR_SYNCS)?, 3)
+}
+
+/// While the process has its memory locked nothing is opened: a server that looks at that would wait for it.
+/// What was emptied when it was opened has been upper's file since then.
+fn is_mapped(fx: &Fixture) -> Result {
+    const SIZE: usize = 4096;
+    let remote = Remote::new(fx)?;
+    let lower = fx.layer("lower")?;
+    let original = sys::pattern(SIZE, 1);
+    lower.file("f", &original)?.file("emptied", &original)?;
+    let ov = fx.mount(&remote.options(&lower))?;
+    let map = |fd: &OwnedFd| Mapping::new(fd, SIZE, MapFlags::PRIVATE, ProtFlags::READ);
+    let old = sys::open_read(ov.join("f"))?;
+    copy(ov.join("f"))?;
+    remote.count(fuse::OPENS)?;
+    let mapping = map(&old)?;
+    check::equal("opened", remote.count(fuse::OPENS)?, 0)?;
+    check::bytes("mapped", mapping.bytes(), &original)?;
+
+    let emptied = sys::open(ov.join("emptied"), OFlags::RDONLY | OFlags::TRUNC)?;
+    fs::write(ov.join("emptied"), "new")?;
+    remote.count(fuse::OPENS)?;
+    let mapping = map(&emptied)?;
+    check::equal("opened", remote.count(fuse::OPENS)?, 0)?;
+    check::bytes("emptied", &mapping.bytes()[..4], b"new\0")
+}
+
 /// How long a file is that a server copies: some steps, and a part of one.
 const LARGE: usize = (3 << 20) + 5;
 
@@ -293,6 +345,48 @@ fn by_the_server(fx: &Fixture) -> Result {
     check::equal("requests for data", remote.count(fuse::READS)?, 0)?;
     data(remote.upper.join("f"), &original)?;
     data(ov.join("f"), &original)?;
+    work_is_clean(&remote.work)
+}
+
+/// It copies a part only, or not at all, or says that it cannot.
+fn by_the_server_fails(fx: &Fixture) -> Result {
+    let remote = Remote::new(fx)?;
+    let lower = beside(&remote)?;
+    let original = sys::pattern(LARGE, 1);
+    for name in ["parts", "full", "refused", "unknown"] {
+        lower.file(name, &original)?;
+    }
+    let ov = fx.mount(&remote.options(&lower))?;
+    // Returns whether data was asked for.
+    let is_read = |name: &str| -> Result<bool> {
+        remote.count(fuse::READS)?;
+        copy(ov.join(name))?;
+        let reads = remote.count(fuse::READS)?;
+        data(remote.upper.join(name), &original)?;
+        data(ov.join(name), &original)?;
+        Ok(reads > 0)
+    };
+    fuse::set_number(&remote.top, fuse::COPY_MOST, 300_001)?;
+    remote.count(fuse::COPIES)?;
+    check::equal("parts are read", is_read("parts")?, false)?;
+    let asked = remote.count(fuse::COPIES)?;
+    check::ok(asked > 10, format_args!("it was asked {asked} times"))?;
+
+    for error in [Errno::IO, Errno::NOSPC] {
+        fuse::set(&remote.top, fuse::COPY_ERROR, Some(error))?;
+        let result = sys::open(ov.join("full"), OFlags::WRONLY);
+        check::errno("open", result, error)?;
+        lists(remote.upper.path(), &["parts"])?;
+        work_is_clean(&remote.work)?;
+        data(ov.join("full"), &original)?;
+    }
+    // The last is not asked for again.
+    for (name, error) in [("refused", Errno::INVAL), ("unknown", Errno::NOSYS)] {
+        fuse::set(&remote.top, fuse::COPY_ERROR, Some(error))?;
+        check::equal(name, is_read(name)?, true)?;
+    }
+    fuse::set(&remote.top, fuse::COPY_ERROR, None)?;
+    is_read("full")?;
     work_is_clean(&remote.work)
 }
 

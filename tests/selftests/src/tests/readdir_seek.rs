@@ -2,7 +2,9 @@
 
 //! Directory listings: positions, buffers and several readers at once.
 
+use std::fs;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
@@ -33,6 +35,7 @@ pub const TESTS: &[Test] = &[
         "R2 1.9 X1",
         dir_of_hidden_names,
     ),
+    Test::new("readdir_dir_becomes_impure", "R4 X4 1.10", becomes_impure).on_disks_too(),
     Test::new("readdir_fsync_of_dir", "R6 F6", fsync_of_dir),
 ];
 
@@ -279,6 +282,38 @@ fn dir_of_hidden_names(fx: &Fixture) -> Result {
         check::equal("entries", entries.len(), 2)?;
         rustix::fs::seek(&dir, SeekFrom::Start(entries[0].next))?;
         check::equal("after the first", rest(&dir)?.len(), 1)?;
+    }
+    Ok(())
+}
+
+/// What was copied up, and comes while its new directory is read, is listed with the number that it has.
+fn becomes_impure(fx: &Fixture) -> Result {
+    const COPIES: usize = 16;
+    let (upper, lower) = (fx.layer("upper")?, fx.layer("lower")?);
+    for n in 0..COPIES {
+        lower.file(format!("copy-{n}"), "")?;
+    }
+    let ov = fx.upper(&upper, &[&lower])?;
+    sys::mkdir(&ov.join("d"), 0o755)?;
+    for n in 0..100 {
+        fs::write(ov.join(format!("d/name-{n}")), "")?;
+    }
+    for n in 0..COPIES {
+        let mode = fs::Permissions::from_mode(0o600);
+        fs::set_permissions(ov.join(format!("copy-{n}")), mode)?;
+    }
+    let dir = sys::open_dir(ov.join("d"))?;
+    let mut entries = sys::read_some(&dir, 128)?;
+    for n in 0..COPIES {
+        let name = format!("copy-{n}");
+        fs::rename(ov.join(&name), ov.join("d").join(&name))?;
+    }
+    entries.extend(rest(&dir)?);
+    // Whether the new names are among them is up to the filesystem.
+    check::ok(entries.len() >= 102, format_args!("{}", entries.len()))?;
+    for entry in entries.iter().filter(|entry| !entry.is_dot()) {
+        let number = sys::lstat(ov.join("d").join(&entry.name))?.st_ino;
+        check::equal(entry.name.to_string_lossy(), entry.ino, number)?;
     }
     Ok(())
 }
