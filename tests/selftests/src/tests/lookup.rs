@@ -4,14 +4,19 @@
 
 use rustix::fs::FileType;
 use rustix::io::Errno;
+use rustix::mount::mount_remount;
+use rustix::mount::MountFlags;
 
+use super::remote::upper_and_work;
 use crate::check;
 use crate::check::Context;
 use crate::check::Result;
 use crate::expect::absent;
 use crate::expect::content;
+use crate::expect::lists;
 use crate::fixture::Fixture;
 use crate::fixture::Options;
+use crate::layer::Layer;
 use crate::registry::Test;
 use crate::sys;
 
@@ -36,6 +41,12 @@ pub const TESTS: &[Test] = &[
         redirect_while_off,
     ),
     Test::new("lookup_metacopy_while_off", "L4 X8 M13", metacopy_while_off),
+    Test::new(
+        "lookup_where_upper_is_read_only",
+        "L3 X3 X4",
+        upper_is_read_only,
+    )
+    .rovl_only("overlayfs fails with EROFS"),
     Test::new("lookup_not_a_directory", "L1", not_a_directory),
     Test::new("lookup_after_drop_caches", "L1 L8", after_drop_caches).on_disks_too(),
 ];
@@ -304,4 +315,18 @@ fn metacopy_while_off(fx: &Fixture) -> Result {
         fx.unmount(ov.path())?;
     }
     Ok(())
+}
+
+/// A directory that lies over a lower one by its name alone is found, though it cannot be marked.
+fn upper_is_read_only(fx: &Fixture) -> Result {
+    let parent = fx.tmpfs("own")?;
+    let [upper, work] = upper_and_work(&Layer::create(parent.join("top"))?)?;
+    let lower = fx.layer("lower")?;
+    upper.dir("d")?.file("d/up", "")?;
+    lower.dir("d")?.file("d/low", "")?;
+    let ov = fx.mount(&Options::new().lowers(&[&lower]).upper(&upper, &work))?;
+    mount_remount(&parent, MountFlags::RDONLY, c"").context("remount")?;
+    lists(ov.join("d"), &["low", "up"])?;
+    let result = sys::mkdir(&ov.join("d/new"), 0o755);
+    check::errno("mkdir", result, Errno::ROFS)
 }

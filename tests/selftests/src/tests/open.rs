@@ -10,11 +10,15 @@ use rustix::fs::inotify;
 use rustix::fs::FlockOperation;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
+use rustix::mount::mount;
+use rustix::mount::MountFlags;
 
 use crate::check;
 use crate::check::Context;
 use crate::check::Result;
 use crate::fixture::Fixture;
+use crate::layer::Layer;
+use crate::rawsys;
 use crate::registry::Test;
 use crate::sys;
 
@@ -23,6 +27,8 @@ pub const TESTS: &[Test] = &[
     Test::new("open_access_modes", "F1", access_modes),
     Test::new("open_wrong_kind", "F1", wrong_kind),
     Test::new("open_set_flags", "F2", set_flags),
+    Test::new("open_set_flags_and_close", "F2 F6 F8", set_flags_and_close)
+        .rovl_only("overlayfs fails with EINVAL"),
     Test::new("open_locks", "F10", locks),
     Test::new("open_ioctl", "F10", ioctl),
     Test::new("open_fadvise_and_readahead", "F8", fadvise),
@@ -121,6 +127,22 @@ fn set_flags(fx: &Fixture) -> Result {
     let mut buffer = vec![0; SIZE];
     check::equal("length", rustix::io::read(&fd, &mut buffer)?, SIZE)?;
     check::bytes("data", &buffer, &file_data())
+}
+
+/// Flags that the layer refuses keep nobody from syncing and closing.
+fn set_flags_and_close(fx: &Fixture) -> Result {
+    let path = fx.place("ramfs")?;
+    mount("ramfs", &path, "ramfs", MountFlags::empty(), None).context("mount ramfs")?;
+    fx.adopt(&path);
+    let (top, bottom) = (fx.layer("top")?, Layer::create(path.join("bottom"))?);
+    bottom.file("f", file_data())?;
+    let ov = fx.lowers(&[&top, &bottom])?;
+    let fd = sys::open_read(ov.join("f"))?;
+    rustix::fs::fcntl_setfl(&fd, OFlags::DIRECT)?;
+    let result = rustix::io::read(&fd, &mut [0; 8]);
+    check::errno("read", result, Errno::INVAL)?;
+    rustix::fs::fsync(&fd)?;
+    Ok(rawsys::close(fd)?)
 }
 
 fn locks(fx: &Fixture) -> Result {
