@@ -40,6 +40,8 @@ const ENOUGH: usize = 8;
 /// What became of a batch.
 pub struct Report {
     pub has_failed: bool,
+    /// Whether the process came to its end.
+    pub is_complete: bool,
     pub lines: Vec<String>,
     pub tally: Tally,
     pub time: Duration,
@@ -55,8 +57,7 @@ pub fn child(first: u64, count: u64, choices: &Choices, sides: &Sides) -> anyhow
         let script = generate::script(seed, choices);
         let (difference, tally) =
             run::run(&yard, &script, sides).with_context(|| format!("seed {seed}"))?;
-        total.steps += tally.steps;
-        total.succeeded += tally.succeeded;
+        total.merge(&tally);
         let Some(difference) = difference else {
             continue;
         };
@@ -80,7 +81,7 @@ pub fn child(first: u64, count: u64, choices: &Choices, sides: &Sides) -> anyhow
             break;
         }
     }
-    println!("{END}{} {}", total.steps, total.succeeded);
+    println!("{END}{total}");
     Ok(kinds.is_empty())
 }
 
@@ -173,9 +174,7 @@ pub fn parent(arguments: &[String]) -> anyhow::Result<Report> {
                 (Some(seed), _) => at = seed.to_owned(),
                 (_, Some(numbers)) => {
                     is_complete = true;
-                    let mut numbers = numbers.split(' ').map(|text| text.parse().unwrap_or(0));
-                    tally.steps = numbers.next().unwrap_or(0);
-                    tally.succeeded = numbers.next().unwrap_or(0);
+                    tally = numbers.parse()?;
                 }
                 _ => lines.push(line),
             },
@@ -188,6 +187,7 @@ pub fn parent(arguments: &[String]) -> anyhow::Result<Report> {
                 // A process that hangs in the kernel may not even die.
                 return Ok(Report {
                     has_failed: true,
+                    is_complete: false,
                     lines,
                     tally,
                     time: begun.elapsed(),
@@ -202,6 +202,7 @@ pub fn parent(arguments: &[String]) -> anyhow::Result<Report> {
     }
     Ok(Report {
         has_failed: !is_complete || !status.success(),
+        is_complete,
         lines,
         tally,
         time: begun.elapsed(),

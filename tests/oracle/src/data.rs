@@ -105,6 +105,9 @@ pub fn read_at(fd: &OwnedFd, at: u64, length: usize) -> SysResult<String> {
 /// Said of a mapping that does not show what its descriptor reads.
 pub const UNLIKE: &str = ", unlike the file";
 
+/// Said of a directory in which a position cannot be sought.
+pub const NO_POSITION: &str = "not in a directory";
+
 /// What is in the file, and then zeroes.
 pub fn read_padded(fd: &OwnedFd, at: u64, length: usize) -> SysResult<Vec<u8>> {
     let mut buffer = vec![0; length];

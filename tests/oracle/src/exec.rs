@@ -5,6 +5,7 @@
 mod attributes;
 mod data_paths;
 mod fields;
+mod mappings;
 mod mount;
 mod process;
 
@@ -22,14 +23,13 @@ use rustix::fs::OFlags;
 use rustix::fs::SeekFrom;
 use rustix::fs::CWD;
 use rustix::io::Errno;
-use rustix::mm::MapFlags;
-use rustix::mm::ProtFlags;
 use rustix::thread::set_thread_groups;
 use rustix::thread::set_thread_res_gid;
 use rustix::thread::set_thread_res_uid;
 use rustix::thread::Gid;
 use rustix::thread::Uid;
 
+use self::mappings::Kept;
 use self::process::Process;
 use crate::data;
 use crate::script::Backing;
@@ -38,7 +38,6 @@ use crate::side::Side;
 use crate::stat;
 use crate::step::open_flags;
 use crate::step::From;
-use crate::step::Map;
 use crate::step::Node;
 use crate::step::Queue;
 use crate::step::Slot;
@@ -48,7 +47,6 @@ use crate::step::MAPS;
 use crate::step::SLOTS;
 use crate::sys;
 use crate::sys::queue::Queues;
-use crate::sys::Mapping;
 use crate::sys::SysResult;
 
 /// What came of a step, in a form that is the same on both sides if the behaviour is.
@@ -81,11 +79,6 @@ fn errno_name(error: Errno) -> String {
     }
 }
 
-/// How large a mapping is that stays.
-const KEPT: usize = 2 * 4096;
-/// The page that mappings begin at.
-const PAGE: u64 = 4096;
-
 /// What a script holds open on one mount.
 pub struct Session<'a> {
     root: String,
@@ -96,7 +89,7 @@ pub struct Session<'a> {
     /// Whether a ring was asked for something.
     asked_ring: Cell<bool>,
     slots: [Option<OwnedFd>; SLOTS],
-    maps: [Option<Mapping>; MAPS],
+    maps: [Option<Kept>; MAPS],
     user: User,
     /// In which the steps of some users are done.
     processes: Vec<Process>,
@@ -252,13 +245,6 @@ impl<'a> Session<'a> {
         Ok(String::new())
     }
 
-    fn map(&self, map: usize) -> SysResult<&Mapping> {
-        self.maps
-            .get(map)
-            .and_then(Option::as_ref)
-            .ok_or(Errno::BADF)
-    }
-
     fn step(&mut self, step: &Step) -> SysResult<String> {
         if let Some(result) = self.step_names(step) {
             return result;
@@ -267,6 +253,9 @@ impl<'a> Session<'a> {
             return result;
         }
         if let Some(result) = self.step_io(step) {
+            return result;
+        }
+        if let Some(result) = self.step_maps(step) {
             return result;
         }
         if let Some(result) = self.step_ranges(step) {
@@ -439,8 +428,11 @@ impl<'a> Session<'a> {
                     From::Hole => SeekFrom::Hole(by_unsigned),
                 };
                 let before = rustix::fs::tell(fd);
-                let found = rustix::fs::seek(fd, to)?;
                 let is_dir = FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode).is_dir();
+                let found = match rustix::fs::seek(fd, to) {
+                    Err(Errno::INVAL) if is_dir => return Ok(data::NO_POSITION.to_owned()),
+                    other => other?,
+                };
                 // Where a copy has holes may differ, and where a directory ends; what comes next shall not
                 // depend on it.
                 let differs = matches!(to, SeekFrom::Data(_) | SeekFrom::Hole(_))
@@ -455,54 +447,8 @@ impl<'a> Session<'a> {
                     found.to_string()
                 })
             }),
-            Step::MapWrite {
-                slot,
-                at,
-                len,
-                fill,
-            } => self.slot(*slot).and_then(|fd| {
-                let size = u64::try_from(rustix::fs::fstat(fd)?.st_size).unwrap_or(0);
-                let at = (*at).min(size);
-                let length = usize::try_from((size - at).min(*len as u64)).unwrap_or(0);
-                let (map, inside) = map_range(fd, at, length, MapFlags::SHARED, ProtFlags::WRITE)?;
-                map.write(inside, data::pattern(length, *fill).get())
-                    .map(number)
-            }),
-            Step::MapRead { slot, at, len } => self.slot(*slot).and_then(|fd| {
-                let (map, inside) = map_range(fd, *at, *len, MapFlags::SHARED, ProtFlags::empty())?;
-                let mapped = read_map(&map, inside, *len)?;
-                // Direct reading may be refused.
-                let read = data::read_padded(fd, *at, *len);
-                let is_other = read.is_ok_and(|read| !read.starts_with(&mapped));
-                let unlike = if is_other { data::UNLIKE } else { "" };
-                Ok(format!("{}{unlike}", data::digest(&mapped)))
-            }),
-            Step::MapKeep { slot, map, how } => self.keep(*slot, *map, *how),
-            Step::MapPeek { map, at, len } => self.map(*map).and_then(|map| {
-                let at = usize::try_from(*at).map_err(|_| Errno::INVAL)?;
-                read_map(map, at, *len).map(|mapped| data::digest(&mapped))
-            }),
-            Step::MapPoke { map, at, len, fill } => self.map(*map).and_then(|map| {
-                let at = usize::try_from(*at).map_err(|_| Errno::INVAL)?;
-                map.write(at, data::pattern(*len, *fill).get()).map(number)
-            }),
-            Step::MapSync { map } => self
-                .map(*map)
-                .and_then(Mapping::sync)
-                .map(|()| String::new()),
             _ => return None,
         })
-    }
-
-    fn keep(&mut self, slot: Slot, map: usize, how: Map) -> SysResult<String> {
-        let (flags, prot) = match how {
-            Map::Read => (MapFlags::SHARED, ProtFlags::READ),
-            Map::Write => (MapFlags::SHARED, ProtFlags::READ | ProtFlags::WRITE),
-            Map::Private => (MapFlags::PRIVATE, ProtFlags::READ | ProtFlags::WRITE),
-        };
-        let mapping = Mapping::new(self.slot(slot)?, 0, KEPT, flags, prot)?;
-        *self.maps.get_mut(map).ok_or(Errno::INVAL)? = Some(mapping);
-        Ok(String::new())
     }
 
     /// Steps that change where a file's data is.
@@ -562,26 +508,4 @@ impl<'a> Session<'a> {
     fn two(&self, one: Slot, other: Slot) -> SysResult<(&OwnedFd, &OwnedFd)> {
         Ok((self.slot(one)?, self.slot(other)?))
     }
-}
-
-/// Maps what is needed to reach the range. Returns where the range begins in the mapping.
-fn map_range(
-    fd: &OwnedFd,
-    at: u64,
-    length: usize,
-    flags: MapFlags,
-    more: ProtFlags,
-) -> SysResult<(Mapping, usize)> {
-    let inside = at % PAGE;
-    let start = at - inside;
-    let inside = usize::try_from(inside).map_err(|_| Errno::INVAL)?;
-    let map = Mapping::new(fd, start, inside + length, flags, ProtFlags::READ | more)?;
-    Ok((map, inside))
-}
-
-fn read_map(map: &Mapping, at: usize, length: usize) -> SysResult<Vec<u8>> {
-    let mut buffer = vec![0; length];
-    let count = map.read(at, &mut buffer)?;
-    buffer.truncate(count);
-    Ok(buffer)
 }

@@ -64,8 +64,7 @@ pub fn child(first: u64, count: u64, choices: &Choices, sides: &Sides) -> anyhow
         });
         yard.clear(&script)?;
         let (verdict, tally, told) = result.with_context(|| format!("seed {seed}"))?;
-        total.steps += tally.steps;
-        total.succeeded += tally.succeeded;
+        total.merge(&tally);
         refused += told;
         if let Err(lines) = verdict {
             failed += 1;
@@ -80,7 +79,7 @@ pub fn child(first: u64, count: u64, choices: &Choices, sides: &Sides) -> anyhow
         }
     }
     ensure!(refused > 0, "no step was told that there is no memory");
-    println!("{END}{} {}", total.steps, total.succeeded);
+    println!("{END}{total}");
     Ok(failed == 0)
 }
 
@@ -135,9 +134,12 @@ impl Run<'_> {
             let failing = Failing::begin()?;
             let outcome = session.run(script, index);
             drop(failing);
-            self.tally.steps += 1;
-            self.tally.succeeded += u64::from(outcome.result.is_ok());
+            self.tally.count(step, &outcome);
             self.refused += u64::from(outcome.result == Err(Errno::NOMEM));
+            // Nothing that lasts is wrong for want of memory.
+            if let Err(error @ (Errno::STALE | Errno::UCLEAN)) = outcome.result {
+                return Ok(Err(vec![format!("{step:?}: {error:?}")]));
+            }
         }
         session.close();
         Ok(Ok(()))

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::sync::Mutex;
+use std::time::Duration;
 use std::time::Instant;
 
 use anyhow::Context;
@@ -120,10 +121,18 @@ impl Job {
             let seen = report
                 .lines
                 .iter()
-                .filter(|line| line.starts_with("seed "))
+                .filter(|line| line.starts_with("seed ") && line.contains(" differs"))
                 .count();
-            report.lines = vec![format!("the fault was seen in {seen} of {TRIAL} scripts")];
-            report.has_failed = seen < *least;
+            report.lines.retain(|line| !line.contains("differs"));
+            let line = format!("the fault was seen in {seen} of {TRIAL} scripts");
+            report.lines.push(line);
+            report.has_failed = seen < *least || !report.is_complete;
+        }
+        let tally = &report.tally;
+        if matches!(self, Job::Batch { .. }) && tally.succeeded * 4 < tally.steps {
+            let line = format!("{} of {} steps have worked", tally.succeeded, tally.steps);
+            report.lines.push(line);
+            report.has_failed = true;
         }
         Ok(report)
     }
@@ -141,10 +150,9 @@ pub fn run(args: &Args, choices: &mut Choices, sides: &Sides) -> anyhow::Result<
     // For all processes at once, and until the last has ended.
     let _faults = args.fail_allocations.then(Faults::begin).transpose()?;
     let jobs = jobs(args);
-    let mut ktap = Ktap::start(jobs.len() + refused.len());
-    for (options, reason) in refused {
-        let name = format!("oracle.options {options}");
-        ktap.result(&name, "", &ktap::Report::skipped(reason));
+    let mut ktap = Ktap::start(jobs.len() + refused.len() + 1);
+    for (options, report) in refused {
+        ktap.result(&format!("oracle.options {options}"), "", &report);
     }
     let begun = Instant::now();
     let mut total = Tally::default();
@@ -172,8 +180,7 @@ pub fn run(args: &Args, choices: &mut Choices, sides: &Sides) -> anyhow::Result<
         for (index, report) in receiver {
             let name = names.get(index).cloned().unwrap_or_default();
             let report = report.with_context(|| name.clone())?;
-            total.steps += report.tally.steps;
-            total.succeeded += report.tally.succeeded;
+            total.merge(&report.tally);
             let outcome = if report.has_failed {
                 Outcome::Failed
             } else {
@@ -189,6 +196,17 @@ pub fn run(args: &Args, choices: &mut Choices, sides: &Sides) -> anyhow::Result<
         anyhow::Ok(())
     })?;
     let time = begun.elapsed();
+    let idle: Vec<_> = total.idle().map(str::to_owned).collect();
+    let report = ktap::Report {
+        outcome: match idle.is_empty() {
+            true => Outcome::Passed,
+            false => Outcome::Failed,
+        },
+        diagnostics: idle,
+        duration: Duration::ZERO,
+    };
+    ktap.result("oracle.every_step_works", "", &report);
+    println!("# of each kind of step were tried, and succeeded: {total}");
     println!(
         "# {} scripts from seed {}, {} of {} steps succeeded, {} and {}, {:.1} s with {processes} processes",
         args.count,
@@ -225,25 +243,35 @@ fn jobs(args: &Args) -> Vec<Job> {
     jobs
 }
 
-/// Takes out the sets of options that one of the types refuses, with the reasons.
-fn refused_options(choices: &mut Choices, sides: &Sides) -> anyhow::Result<Vec<(String, String)>> {
-    let sets: Vec<String> = choices.options.clone();
-    let types = [sides.type_a.clone(), sides.type_b.clone()];
+/// Takes out the sets of options that one of the types refuses, with what is to be said of them. The second has to
+/// take what the first does.
+fn refused_options(
+    choices: &mut Choices,
+    sides: &Sides,
+) -> anyhow::Result<Vec<(String, ktap::Report)>> {
+    let mut sets: Vec<String> = choices.options.clone();
+    sets.sort();
+    sets.dedup();
+    let (type_a, type_b) = (sides.type_a.clone(), sides.type_b.clone());
     // In a thread, which takes mounts of its own and is gone with them.
-    let tried = std::thread::spawn(move || -> anyhow::Result<Vec<(String, String)>> {
+    let tried = std::thread::spawn(move || -> anyhow::Result<Vec<(String, ktap::Report)>> {
         let yard = Yard::new()?;
         let mut refused = Vec::new();
         for options in sets {
-            if refused.iter().any(|(other, _)| *other == options) {
-                continue;
-            }
-            for fs_type in &types {
-                let script = empty_script(&options);
-                if let Some(error) = run::accepts(&yard, &script, fs_type)? {
-                    refused.push((options, format!("{fs_type} refuses them: {error}")));
-                    break;
-                }
-            }
+            let script = empty_script(&options);
+            let by_a = run::accepts(&yard, &script, &type_a)?;
+            let by_b = run::accepts(&yard, &script, &type_b)?;
+            let reason = |fs_type, error| format!("{fs_type} refuses them: {error}");
+            let report = match (by_a, by_b) {
+                (None, None) => continue,
+                (Some(error), _) => ktap::Report::skipped(reason(&type_a, error)),
+                (None, Some(error)) => ktap::Report {
+                    outcome: Outcome::Failed,
+                    diagnostics: vec![reason(&type_b, error)],
+                    duration: Duration::ZERO,
+                },
+            };
+            refused.push((options, report));
         }
         Ok(refused)
     });
@@ -253,10 +281,7 @@ fn refused_options(choices: &mut Choices, sides: &Sides) -> anyhow::Result<Vec<(
     choices
         .options
         .retain(|options| !refused.iter().any(|(other, _)| other == options));
-    anyhow::ensure!(
-        !choices.options.is_empty(),
-        "all options are refused: {refused:?}"
-    );
+    anyhow::ensure!(!choices.options.is_empty(), "all options are refused");
     Ok(refused)
 }
 
@@ -298,7 +323,7 @@ pub fn replay(files: &[PathBuf], sides: &Sides) -> anyhow::Result<bool> {
             batch::print_difference(&name, &yard, script, difference, sides)?;
         }
     }
-    println!("= replayed");
+    println!("{}", batch::END);
     Ok(is_equal)
 }
 

@@ -2,8 +2,11 @@
 
 //! Runs one script on both sides and compares whatever can be seen.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
 
+use anyhow::Context;
 use rustix::io::Errno;
 
 use crate::exec::Outcome;
@@ -89,10 +92,69 @@ impl fmt::Display for Stage {
 }
 
 /// How much of what was tried has worked.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Tally {
     pub steps: u64,
     pub succeeded: u64,
+    /// The same for each kind of step.
+    pub kinds: BTreeMap<String, (u64, u64)>,
+}
+
+impl Tally {
+    pub fn count(&mut self, step: &Step, outcome: &Outcome) {
+        let name = format!("{step:?}");
+        let name = name.split(' ').next().unwrap_or_default();
+        self.add(name, 1, u64::from(outcome.result.is_ok()));
+    }
+
+    fn add(&mut self, name: &str, steps: u64, succeeded: u64) {
+        self.steps += steps;
+        self.succeeded += succeeded;
+        let kind = self.kinds.entry(name.to_owned()).or_default();
+        *kind = (kind.0 + steps, kind.1 + succeeded);
+    }
+
+    pub fn merge(&mut self, other: &Self) {
+        for (name, (steps, succeeded)) in &other.kinds {
+            self.add(name, *steps, *succeeded);
+        }
+    }
+
+    /// The kinds of step that were tried often enough, and have never worked.
+    pub fn idle(&self) -> impl Iterator<Item = &str> {
+        // An overlay itself is never frozen, its upper layer is.
+        let idle = |(name, (steps, succeeded)): &(&String, &(u64, u64))| {
+            *steps >= OFTEN && *succeeded == 0 && **name != "Freeze"
+        };
+        self.kinds.iter().filter(idle).map(|(name, _)| &**name)
+    }
+}
+
+/// A kind of step that is tried that often should work at least once.
+const OFTEN: u64 = 60;
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, (steps, succeeded)) in &self.kinds {
+            write!(f, "{name}:{steps}:{succeeded} ")?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Tally {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        let mut tally = Tally::default();
+        for kind in text.split_whitespace() {
+            let mut parts = kind.split(':');
+            let mut next = || parts.next().context("a kind of step has three parts");
+            let name = next()?;
+            tally.add(name, next()?.parse()?, next()?.parse()?);
+        }
+        Ok(tally)
+    }
 }
 
 /// How the steps have ended.
@@ -208,7 +270,8 @@ impl Run<'_> {
         };
         let a = self.a.mount(type_a, options);
         let b = self.b.mount(type_b, options_b.trim_start_matches(','));
-        if a != b {
+        let is_full = self.script.setup.upper_on == Backing::Small && a == Err(Errno::NOSPC);
+        if a != b || (a.is_err() && !is_full) {
             differ(Stage::Mount, vec![format!("{a:?} | {b:?}")])?;
         }
         Ok(a.is_ok())
@@ -242,8 +305,7 @@ impl Run<'_> {
                 continue;
             }
             let outcome_a = a.run(script, index);
-            self.tally.steps += 1;
-            self.tally.succeeded += u64::from(outcome_a.result.is_ok());
+            self.tally.count(step, &outcome_a);
             if skips
                 && index >= script.steps.len() / 2
                 && step.changes()

@@ -60,11 +60,14 @@ pub fn parting(script: &Script, step: &Step, a: &Outcome, b: &Outcome) -> Option
 /// Says why a difference in what came of a step is wanted, if it is.
 pub fn step(script: &Script, step: &Step, a: &Outcome, b: &Outcome) -> Option<&'static str> {
     // Rows F5 and Q7. Overlayfs goes on mapping the file that was opened, whatever became of it.
+    let is_unlike =
+        |of: &Outcome| matches!(&of.result, Ok(mapped) if mapped.ends_with(data::UNLIKE));
+    let has_no_page = |of: &Outcome| of.result == Err(Errno::FAULT);
+    let is_right = (b.result.is_ok() && !is_unlike(b)) || has_no_page(b);
     let maps = match step {
-        Step::MapRead { .. } => !matches!(&b.result, Ok(mapped) if mapped.ends_with(data::UNLIKE)),
-        Step::MapPeek { .. } => true,
+        Step::MapRead { .. } | Step::MapPeek { .. } => is_right,
         // There may be no page to write to in the one that is mapped.
-        Step::MapPoke { .. } => [&a.result, &b.result].contains(&&Err(Errno::FAULT)),
+        Step::MapPoke { .. } => is_right && (is_unlike(a) || has_no_page(a) || has_no_page(b)),
         _ => false,
     };
     if maps && a.seen == b.seen {
@@ -78,7 +81,8 @@ pub fn step(script: &Script, step: &Step, a: &Outcome, b: &Outcome) -> Option<&'
             ..
         }
     );
-    if seeks && has_holes(script) && a.seen == b.seen {
+    let is_found = |of: &Outcome| of.result.is_ok() || of.result == Err(Errno::NXIO);
+    if seeks && has_holes(script) && is_found(a) && is_found(b) && a.seen == b.seen {
         return Some("a copy has all holes of its original");
     }
     // Row R6. Rovl merges directories that are marked as impure, which overlayfs reads as they are.
@@ -89,7 +93,8 @@ pub fn step(script: &Script, step: &Step, a: &Outcome, b: &Outcome) -> Option<&'
             ..
         }
     );
-    if (seeks || to_end) && b.result == Err(Errno::INVAL) && a.seen == b.seen {
+    let has_no_position = matches!(&b.result, Ok(found) if found == data::NO_POSITION);
+    if (seeks || to_end) && has_no_position && a.seen == b.seen {
         return Some("there are no other positions in a directory than those that were given out");
     }
     if let (Step::List { .. } | Step::FList { .. }, Ok(a), Ok(b)) = (step, &a.result, &b.result) {

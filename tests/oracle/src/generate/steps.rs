@@ -14,6 +14,7 @@ use crate::random::Random;
 use crate::script::Layer;
 use crate::script::Object;
 use crate::script::Setup;
+use crate::script::Xattr;
 use crate::step::*;
 use crate::text::Bytes;
 use crate::text::Octal;
@@ -29,6 +30,8 @@ struct Generator {
     /// What overlay's own attributes begin with.
     private: &'static str,
     tree: Tree,
+    /// Which attributes there may be: paths and names.
+    marks: Vec<(String, String)>,
     slots: [Option<Opened>; SLOTS],
     /// Whether there is such a mapping.
     maps: [bool; MAPS],
@@ -70,6 +73,13 @@ pub fn steps(
         random: Random::new(random.next()),
         private: setup.private_prefix(),
         tree: Tree::new(setup, objects),
+        marks: objects
+            .iter()
+            .flat_map(|(_, object)| {
+                let mark = |xattr: &Xattr| (object.path.clone(), xattr.name.clone());
+                object.xattrs.iter().map(mark)
+            })
+            .collect(),
         slots: Default::default(),
         maps: Default::default(),
         apart: (setup.processes && !root_only).then(Default::default),
@@ -127,14 +137,14 @@ const WEIGHTS: &[(usize, Make)] = &[
     (8, Generator::copy_range),
     (4, Generator::send_file),
     (6, Generator::splice),
-    (4, Generator::clone),
-    (3, Generator::clone_range),
-    (2, Generator::dedupe),
+    (5, Generator::clone),
+    (5, Generator::clone_range),
+    (4, Generator::dedupe),
     (8, Generator::map_write),
-    (6, Generator::map_read),
-    (5, Generator::map_keep),
-    (5, Generator::map_peek),
-    (5, Generator::map_poke),
+    (8, Generator::map_read),
+    (6, Generator::map_keep),
+    (10, Generator::map_peek),
+    (8, Generator::map_poke),
     (2, Generator::map_sync),
     (12, Generator::fstat),
     (5, Generator::fchmod),
@@ -297,6 +307,15 @@ impl Generator {
                 }
             }
             Step::Close { slot } => self.slots[*slot] = None,
+            Step::SetXattr { path, name, .. } => {
+                let path = self.resolve(path);
+                self.marks.push((path, name.clone()));
+            }
+            Step::FSetXattr { slot, name, .. } => {
+                if let Some(opened) = &self.slots[*slot] {
+                    self.marks.push((opened.path.clone(), name.clone()));
+                }
+            }
             Step::MapKeep { slot, map, .. } => self.maps[*map] |= self.slots[*slot].is_some(),
             Step::Remount => {
                 self.slots = Default::default();
@@ -518,6 +537,29 @@ impl Generator {
         *self
             .random
             .pick(&[Set::Any, Set::Any, Set::Any, Set::Create, Set::Replace])
+    }
+
+    /// A path and an attribute's name, for the most part of those that there may be.
+    fn mark(&mut self) -> (String, String) {
+        if !self.marks.is_empty() && self.random.chance(70) {
+            return self.random.pick(&self.marks).clone();
+        }
+        (self.path(), self.xattr().0)
+    }
+
+    /// The name of an attribute of what is open in the slot.
+    fn mark_of(&mut self, slot: Slot) -> String {
+        let names: Vec<_> = match &self.slots[slot] {
+            Some(opened) => {
+                let its = self.marks.iter().filter(|(path, _)| *path == opened.path);
+                its.map(|(_, name)| name.clone()).collect()
+            }
+            None => Vec::new(),
+        };
+        match names.is_empty() {
+            true => self.xattr().0,
+            false => self.random.pick(&names).clone(),
+        }
     }
 
     fn xattr(&mut self) -> (String, Bytes) {

@@ -85,9 +85,10 @@ impl Generator {
     }
 
     pub(super) fn fget_xattr(&mut self) -> Step {
+        let slot = self.slot();
         Step::FGetXattr {
-            slot: self.slot(),
-            name: self.xattr().0,
+            slot,
+            name: self.mark_of(slot),
         }
     }
 
@@ -102,9 +103,10 @@ impl Generator {
     }
 
     pub(super) fn fremove_xattr(&mut self) -> Step {
+        let slot = self.slot();
         Step::FRemoveXattr {
-            slot: self.slot(),
-            name: self.xattr().0,
+            slot,
+            name: self.mark_of(slot),
         }
     }
 

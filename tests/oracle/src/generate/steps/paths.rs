@@ -173,9 +173,10 @@ impl Generator {
     }
 
     pub(super) fn get_xattr(&mut self) -> Step {
+        let (path, name) = self.mark();
         Step::GetXattr {
-            path: self.path(),
-            name: self.xattr().0,
+            path,
+            name,
             last: self.last(),
         }
     }
@@ -192,9 +193,10 @@ impl Generator {
     }
 
     pub(super) fn remove_xattr(&mut self) -> Step {
+        let (path, name) = self.mark();
         Step::RemoveXattr {
-            path: self.path(),
-            name: self.xattr().0,
+            path,
+            name,
             last: self.last(),
         }
     }
