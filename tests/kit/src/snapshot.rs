@@ -3,7 +3,10 @@
 //! All that is to be seen of a tree, to be compared at different times.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -19,13 +22,19 @@ use rustix::fs::OFlags;
 
 use crate::blocks;
 
-/// What one path shows. Directories have no size that could be compared.
+/// What one path shows. Directories have no size and no number of links that could be compared.
 #[derive(Debug, PartialEq, Eq)]
 struct Seen {
     mode: u32,
+    owner: (u32, u32),
+    links: u64,
     size: i64,
     content: u64,
+    attributes: BTreeMap<OsString, Vec<u8>>,
 }
+
+/// More than a list of names or a value takes in these tests.
+const ROOM: usize = 4096;
 
 /// A tree by its paths.
 #[derive(PartialEq, Eq)]
@@ -48,12 +57,16 @@ impl Snapshot {
                 ensure!(kind == entry.kind, "{inner:?} is no {:?}", entry.kind);
                 let mut one = Seen {
                     mode: stat.st_mode,
+                    owner: (stat.st_uid, stat.st_gid),
+                    links: stat.st_nlink,
                     size: stat.st_size,
                     content: 0,
+                    attributes: attributes(&full)
+                        .with_context(|| format!("attributes of {inner:?}"))?,
                 };
                 match kind {
                     FileType::Directory => {
-                        one.size = 0;
+                        (one.size, one.links) = (0, 0);
                         pending.push(inner.clone());
                     }
                     FileType::RegularFile => {
@@ -82,8 +95,14 @@ impl Snapshot {
         Ok(Snapshot(seen))
     }
 
-    pub fn paths(&self) -> usize {
+    /// How many paths there are.
+    pub fn count(&self) -> usize {
         self.0.len()
+    }
+
+    /// Each path, from the top.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.0.keys().map(PathBuf::as_path)
     }
 
     /// Fails, naming the first difference, unless the trees are equal.
@@ -99,6 +118,22 @@ impl Snapshot {
         }
         Ok(())
     }
+}
+
+/// The extended attributes of what the path itself names, by name.
+fn attributes(path: &Path) -> sys::SysResult<BTreeMap<OsString, Vec<u8>>> {
+    let mut names = vec![0; ROOM];
+    let length = rustix::fs::llistxattr(path, &mut names)?;
+    let mut found = BTreeMap::new();
+    for name in names[..length].split(|byte| *byte == 0) {
+        if !name.is_empty() {
+            let mut value = vec![0; ROOM];
+            let length = rustix::fs::lgetxattr(path, name, &mut value)?;
+            value.truncate(length);
+            found.insert(OsStr::from_bytes(name).to_owned(), value);
+        }
+    }
+    Ok(found)
 }
 
 fn open(path: &Path, flags: OFlags) -> Result<OwnedFd> {

@@ -114,7 +114,7 @@ fn slice_of_work(
     Ok(Work {
         steps,
         beside,
-        paths: warm.paths(),
+        paths: warm.count(),
     })
 }
 
