@@ -74,6 +74,9 @@ pub const LOWER_OWNER: (u32, u32) = (5, 6);
 pub const LOWER_MODE: u32 = 0o640;
 pub const NAME: &str = "user.n";
 
+/// How the name of a file ends that is to take the place of another one.
+pub const TEMPORARY: &str = ".new";
+
 /// What files that are made later belong to, and their mode.
 const MADE_OWNER: (u32, u32) = (0, 0);
 const MADE_MODE: u32 = 0o644;
@@ -218,6 +221,24 @@ impl History {
         self.marks
     }
 
+    /// How many marks were put into the log after the first, which is 0.
+    pub fn marks(&self) -> usize {
+        self.marks
+    }
+
+    /// Fails unless the tree shows names of this history alone, or what is written to take the place of one.
+    pub fn check_names<'a>(&self, tree: impl Iterator<Item = &'a Path>) -> Result<()> {
+        for path in tree {
+            let name = path.to_string_lossy();
+            let last = name.strip_suffix(TEMPORARY).unwrap_or(&name);
+            ensure!(
+                self.names.contains_key(last),
+                "{name} is there, and nobody ever made it"
+            );
+        }
+        Ok(())
+    }
+
     /// Compares a tree with what it may be after the last mark that reached the log.
     pub fn check(&self, top: &Path, mark: usize) -> Result<()> {
         let mut fits = BTreeMap::new();
@@ -357,4 +378,22 @@ fn blocks_of(data: &[u8], one: &[u8], other: &[u8]) -> bool {
     data.chunks(BLOCK)
         .zip(pairs)
         .all(|(block, (one, other))| one.starts_with(block) || other.starts_with(block))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_shows_known_names_alone() {
+        let mut history = History::default();
+        history.push_lower("d0", State::Dir);
+        history.push_lower("d0/f0", State::Absent);
+        let check = |names: &[&str]| history.check_names(names.iter().map(Path::new));
+        assert!(check(&[]).is_ok());
+        assert!(check(&["d0", "d0/f0", "d0/f0.new"]).is_ok());
+        for unknown in ["d0/f1", "d0/f1.new", "f0", ".new", "d0/f0.new.new"] {
+            assert!(check(&["d0", unknown]).is_err(), "{unknown}");
+        }
+    }
 }

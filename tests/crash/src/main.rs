@@ -60,6 +60,9 @@ const VARIANTS: [(&str, &[(&str, &str)]); 3] = [
     ("strict", &[("fsync", "strict")]),
 ];
 
+/// How many changes are made to a tree by default, however few points there are: some are synced.
+const LEAST: usize = 10;
+
 /// The trees that are changed, with the names of their tests.
 fn runs(args: &Args) -> Vec<(String, Run)> {
     let mut runs = Vec::new();
@@ -83,7 +86,7 @@ fn runs(args: &Args) -> Vec<(String, Run)> {
     for (_, run) in &mut runs {
         run.points = args.points.div_ceil(count);
         // Three flushes in two steps or fewer, and two points for each.
-        run.steps = args.steps.unwrap_or(run.points / 3);
+        run.steps = args.steps.unwrap_or((run.points / 3).max(LEAST));
     }
     runs
 }

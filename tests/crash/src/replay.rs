@@ -23,6 +23,7 @@ use rovl_kit::snapshot::Snapshot;
 
 use crate::history::History;
 use crate::image;
+use crate::log::Entry;
 use crate::log::Log;
 use crate::workload;
 use crate::workload::Workload;
@@ -89,6 +90,15 @@ pub fn run(fs_type: &str, run: &Run) -> Result<Passed> {
     let flushes: Vec<usize> = (0..log.entries.len())
         .filter(|number| log.entries[*number].is_flush())
         .collect();
+    // Without these, nothing would have to be there at any point.
+    ensure!(!flushes.is_empty(), "the disk was never told to flush");
+    ensure!(history.marks() > 0, "no change was synced");
+    let marks: Vec<usize> = log.entries.iter().filter_map(Entry::mark).collect();
+    ensure!(
+        marks.iter().copied().eq(0..=history.marks()),
+        "{} marks were made, and in the log are {marks:?}",
+        history.marks()
+    );
     let points = choose(&log, &flushes, run, &mut random);
     let has_both = |flush: &&usize| points.contains(flush) && points.contains(&(**flush + 1));
     let covered = flushes.iter().filter(has_both).count();
@@ -227,7 +237,7 @@ impl Places {
         }
         self.overlay()?.mount(&self.point)?;
         mounts::check_work(&self.disk.join("work"))?;
-        Snapshot::take(&self.point, false)?;
+        history.check_names(Snapshot::take(&self.point, false)?.paths())?;
         history.check(&self.point, mark.unwrap_or(0))?;
         self.unmount()
     }

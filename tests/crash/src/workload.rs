@@ -23,6 +23,7 @@ use crate::history::State;
 use crate::history::LOWER_MODE;
 use crate::history::LOWER_OWNER;
 use crate::history::NAME;
+use crate::history::TEMPORARY;
 
 const DIRS: [&str; 3] = ["d0", "d1", "d2"];
 const FILES: usize = 8;
@@ -36,6 +37,7 @@ pub fn make_lower(lower: &Path, random: &mut Random) -> Result<History> {
     let mut history = History::default();
     for dir in DIRS {
         fs::create_dir_all(lower.join(dir))?;
+        history.push_lower(dir, State::Dir);
         for number in 0..FILES {
             let name = format!("{dir}/f{number}");
             if number % 4 == 3 {
@@ -192,7 +194,7 @@ impl Workload<'_> {
     fn replace(&mut self, name: &str, random: &mut Random) -> Result<()> {
         let length = random.below(60_000);
         let new = fresh(random, length);
-        let temporary = self.path(name).with_extension("new");
+        let temporary = self.path(&format!("{name}{TEMPORARY}"));
         let mut file = File::create(&temporary)?;
         file.write_all(&new.bytes())?;
         file.sync_all()?;
