@@ -3,7 +3,7 @@
 //! A disk that stops taking writes under the upper layer: callers are told, and what was synced
 //! before is still there afterwards.
 
-use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::io::ErrorKind;
 use std::io::Write;
@@ -101,11 +101,6 @@ fn fail_and_recover(place: &Place, load: Load) -> Result<(u64, u64)> {
     let mut refused = 0;
     for worker in &workers {
         worker.check(place)?;
-        ensure!(
-            worker.refused > 0,
-            "writer {} was told of no error",
-            worker.number
-        );
         refused += worker.refused;
     }
     place.unmount()?;
@@ -170,7 +165,7 @@ impl Place {
             for file in 0..FILES {
                 let path = self.lower.join(worker.name(file));
                 fs::create_dir_all(path.parent().context("a path without parent")?)?;
-                fs::write(path, block(0).repeat(BLOCKS))?;
+                fs::write(path, worker.data(LOWER))?;
             }
         }
         Ok(())
@@ -189,11 +184,56 @@ impl Place {
     }
 }
 
+/// The version of each file in the lower layer. It is not 0, so that a block of zeroes is of none.
+const LOWER: u64 = 1;
+
+/// How many versions a failure tells of before the one that was synced last, and after it.
+const TOLD: usize = 3;
+
+/// How a file gets a new version.
+#[derive(Clone, Copy)]
+enum Way {
+    /// It is written over.
+    InPlace,
+    /// Another file takes its place.
+    Replaced,
+}
+
+/// A version that a thread tried to give a file and to sync, and what came of it.
+struct Attempt {
+    version: u64,
+    way: Way,
+    done: std::result::Result<(), i32>,
+    /// Whether the disk was known to fail before, and afterwards.
+    was_broken: bool,
+    is_broken: bool,
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let way = match self.way {
+            Way::InPlace => "in place",
+            Way::Replaced => "replaced",
+        };
+        write!(f, "{} {way}, ", self.version)?;
+        match self.done {
+            Ok(()) => write!(f, "synced")?,
+            Err(error) => write!(f, "refused with errno {error}")?,
+        }
+        match (self.was_broken, self.is_broken) {
+            (false, false) => Ok(()),
+            (false, true) => write!(f, " as the disk began to fail"),
+            (true, _) => write!(f, " by the disk that failed"),
+        }
+    }
+}
+
 /// A thread with its own directory, and what it knows of its files.
 struct Worker {
     number: usize,
-    /// By file: the version that was synced last, and the one that was written last.
-    synced: BTreeMap<usize, u64>,
+    /// By file: all that was tried, in order.
+    attempts: [Vec<Attempt>; FILES],
+    /// The version that was written last to any of them.
     written: u64,
     refused: u64,
 }
@@ -202,8 +242,8 @@ impl Worker {
     fn new(number: usize) -> Self {
         Worker {
             number,
-            synced: BTreeMap::new(),
-            written: 0,
+            attempts: Default::default(),
+            written: LOWER,
             refused: 0,
         }
     }
@@ -212,27 +252,43 @@ impl Worker {
         format!("w{}/f{file}", self.number)
     }
 
+    /// A block of a version, which no other thread's files have.
+    fn block(&self, version: u64) -> Vec<u8> {
+        block((self.number as u64) << 32 | version)
+    }
+
+    fn data(&self, version: u64) -> Vec<u8> {
+        self.block(version).repeat(BLOCKS)
+    }
+
     /// Gives one file a new version, and syncs it.
     fn step(&mut self, place: &Place, broken: &AtomicBool, random: &mut Random) -> Result<()> {
         let file = random.below(FILES);
         let path = place.point.join(self.name(file));
         self.written += 1;
-        let data = block(self.written).repeat(BLOCKS);
+        let data = self.data(self.written);
         let was_broken = broken.load(Ordering::SeqCst);
-        let done = if random.one_in(2) {
-            write_synced(&path, &data, 0)
+        let (way, done) = if random.one_in(2) {
+            (Way::InPlace, write_synced(&path, &data, 0))
         } else {
-            replace_synced(&path, &data)
+            (Way::Replaced, replace_synced(&path, &data))
         };
+        self.attempts[file].push(Attempt {
+            version: self.written,
+            way,
+            done: match &done {
+                Ok(()) => Ok(()),
+                Err(error) => Err(error.raw_os_error().unwrap_or(0)),
+            },
+            was_broken,
+            is_broken: broken.load(Ordering::SeqCst),
+        });
         match done {
-            Ok(()) => {
-                ensure!(
-                    !was_broken,
-                    "{} was synced to a disk that fails",
-                    self.name(file)
-                );
-                self.synced.insert(file, self.written);
-            }
+            Ok(()) => ensure!(
+                !was_broken,
+                "{} was synced to a disk that fails",
+                self.name(file)
+            ),
             Err(error) => {
                 let told = matches!(error.raw_os_error(), Some(EIO | EROFS | EUCLEAN));
                 if !told {
@@ -246,25 +302,64 @@ impl Worker {
 
     /// Each block is of the version that was synced last, or of a later one.
     fn check(&self, place: &Place) -> Result<()> {
+        let mut all = self.attempts.iter().flatten();
+        ensure!(
+            all.any(|attempt| attempt.done.is_ok()),
+            "writer {} synced nothing before the disk failed",
+            self.number
+        );
+        ensure!(
+            self.refused > 0,
+            "writer {} was told of no error",
+            self.number
+        );
         for file in 0..FILES {
             let name = self.name(file);
             let data = fs::read(place.point.join(&name)).with_context(|| name.clone())?;
-            ensure!(
-                data.len() == BLOCKS * BLOCK,
-                "{name} has {} bytes",
-                data.len()
-            );
-            let synced = self.synced.get(&file).copied().unwrap_or(0);
-            for (number, part) in data.chunks(BLOCK).enumerate() {
-                let found = (synced..=self.written).find(|version| block(*version) == part);
-                ensure!(
-                    found.is_some(),
-                    "{name}, block {number} is older than what was synced, version {synced}"
-                );
-            }
+            self.check_file(file, &data).context(name)?;
         }
         Ok(())
     }
+
+    fn check_file(&self, file: usize, data: &[u8]) -> Result<()> {
+        ensure!(data.len() == BLOCKS * BLOCK, "has {} bytes", data.len());
+        let attempts = &self.attempts[file];
+        let synced = attempts.iter().rposition(|attempt| attempt.done.is_ok());
+        // All that may be there: from the last one that was synced, or the lower layer's, on.
+        let first = synced.map_or(LOWER, |at| attempts[at].version);
+        let later = attempts[synced.map_or(0, |at| at + 1)..].iter();
+        let may_be: Vec<u64> = std::iter::once(first)
+            .chain(later.map(|attempt| attempt.version))
+            .collect();
+        for (number, part) in data.chunks(BLOCK).enumerate() {
+            let fits = may_be.iter().any(|version| self.block(*version) == part);
+            ensure!(
+                fits,
+                "block {number} is {}, and should be of version {first} or of a later one; tried were {}",
+                self.describe(part),
+                told(attempts, synced.unwrap_or(0))
+            );
+        }
+        Ok(())
+    }
+
+    /// What a block of a file is.
+    fn describe(&self, part: &[u8]) -> String {
+        if part.iter().all(|byte| *byte == 0) {
+            return "zeroes".to_owned();
+        }
+        match (LOWER..=self.written).find(|version| self.block(*version) == part) {
+            Some(version) => format!("of version {version}"),
+            None => format!("of nobody, and begins with {:x?}", &part[..16]),
+        }
+    }
+}
+
+/// What was tried before and after one of them.
+fn told(attempts: &[Attempt], at: usize) -> String {
+    let around = at.saturating_sub(TOLD)..attempts.len().min(at + TOLD + 1);
+    let told = attempts[around].iter().map(Attempt::to_string);
+    told.collect::<Vec<_>>().join("; ")
 }
 
 const EIO: i32 = rustix::io::Errno::IO.raw_os_error();
@@ -289,4 +384,57 @@ fn replace_synced(path: &Path, data: &[u8]) -> std::io::Result<()> {
     write_synced(&temporary, data, rustix::fs::OFlags::TRUNC.bits() as i32)?;
     fs::rename(&temporary, path)?;
     fs::File::open(path.parent().unwrap_or(path))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempt(version: u64, done: std::result::Result<(), i32>) -> Attempt {
+        Attempt {
+            version,
+            way: Way::Replaced,
+            done,
+            was_broken: false,
+            is_broken: done.is_err(),
+        }
+    }
+
+    fn worker() -> Worker {
+        let mut worker = Worker::new(3);
+        worker.attempts[0] = vec![attempt(2, Ok(())), attempt(4, Ok(())), attempt(6, Err(EIO))];
+        worker.written = 6;
+        worker
+    }
+
+    fn refusal(data: &[u8]) -> String {
+        let found = worker().check_file(0, data);
+        found.map_or_else(|error| error.to_string(), |()| String::new())
+    }
+
+    #[test]
+    fn what_was_synced_last_and_what_came_later_may_be_there() {
+        let worker = worker();
+        let mixed = [worker.block(4), worker.block(6).repeat(BLOCKS - 1)].concat();
+        for data in [worker.data(4), worker.data(6), mixed] {
+            assert_eq!(refusal(&data), "");
+        }
+        // The lower layer's, as long as nothing is synced.
+        assert!(worker.check_file(1, &worker.data(LOWER)).is_ok());
+        assert!(worker.check_file(1, &worker.data(4)).is_err());
+    }
+
+    #[test]
+    fn what_is_older_or_lost_is_told_of() {
+        let old = refusal(&worker().data(2));
+        assert!(old.starts_with("block 0 is of version 2, and should be of version 4"));
+        let last = "4 replaced, synced; 6 replaced, refused with errno 5 as the disk began to fail";
+        assert!(old.ends_with(last), "{old}");
+        let lost = refusal(&vec![0; BLOCKS * BLOCK]);
+        assert!(lost.starts_with("block 0 is zeroes"), "{lost}");
+        // Another file's, and another thread's.
+        assert!(refusal(&worker().data(5)).contains("block 0 is of version 5"));
+        assert!(refusal(&Worker::new(1).data(4)).contains("block 0 is of nobody"));
+        assert_eq!(refusal(&[0; BLOCK]), "has 512 bytes");
+    }
 }
