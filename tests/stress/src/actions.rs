@@ -2,18 +2,22 @@
 
 //! The changes that writers make: system calls by path in a few directories, drawn at random.
 //!
-//! Others change the same names at the same time, so that most errors are in order. What is not in
-//! order is an error that no serial order of the calls could give.
+//! Others change the same names at the same time, so that some errors are in order. What is not in
+//! order is an error that no serial order of the calls could give. Each thread has files besides that
+//! no other changes, of which it knows every byte.
 
 use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
+use anyhow::anyhow;
 use anyhow::ensure;
 use anyhow::Context;
 use anyhow::Result;
 use rovl_kit::random::Random;
 use rovl_kit::sys;
 use rovl_kit::sys::Mapping;
+use rovl_kit::sys::SysResult;
 use rustix::fs::AtFlags;
 use rustix::fs::FallocateFlags;
 use rustix::fs::FileType;
@@ -29,6 +33,8 @@ use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 use rustix::mm::ProtFlags;
 
+use crate::tally::Tally;
+use rovl_kit::blocks;
 use rovl_kit::blocks::block;
 use rovl_kit::blocks::BLOCK;
 
@@ -39,78 +45,142 @@ pub const FILES: usize = 12;
 /// Directories in each of them, one of which a lower layer has.
 pub const SUBDIRS: usize = 3;
 
-/// What any path may meet where others rename and remove.
-const USUAL: [Errno; 10] = [
-    Errno::NOENT,
-    Errno::EXIST,
-    Errno::NOTDIR,
-    Errno::ISDIR,
-    Errno::NOTEMPTY,
-    // A symbolic link that is not to be followed.
-    Errno::LOOP,
-    // A directory of a lower layer without redirects.
-    Errno::XDEV,
-    // A directory below itself.
-    Errno::INVAL,
-    // A link to a directory.
-    Errno::PERM,
-    // A socket that is to be opened.
-    Errno::NXIO,
-];
+/// What a name to be opened may have become: it is gone, a symbolic link, or a socket.
+const OPENED: &[Errno] = &[Errno::NOENT, Errno::LOOP, Errno::NXIO];
+/// What changing an opened file may meet besides: its name is gone or another's, and so the place to
+/// copy it up to is taken. (C: `ovl_copy_up_tmpfile`.)
+const CHANGED: &[Errno] = &[Errno::NOENT, Errno::LOOP, Errno::NXIO, Errno::EXIST];
+/// What a new name may meet: another has made it, or the directory is gone.
+const MADE: &[Errno] = &[Errno::EXIST, Errno::NOENT];
+/// What renaming may meet besides: a directory with names in it, and one of a lower layer without
+/// redirects.
+const RENAMED: &[Errno] = &[Errno::EXIST, Errno::NOENT, Errno::NOTEMPTY, Errno::XDEV];
+const REMOVED: &[Errno] = &[Errno::NOENT];
+const DIR_MADE: &[Errno] = &[Errno::EXIST];
+const DIR_REMOVED: &[Errno] = &[Errno::NOENT, Errno::NOTEMPTY];
+/// What is always there gives no errors.
+const NEVER: &[Errno] = &[];
 
 /// One thread's work in a tree.
 pub struct Writer<'a> {
     root: &'a OwnedFd,
-    /// A file that no other thread touches.
-    own: String,
-    /// What happens besides `USUAL`.
+    /// How many threads have files of their own in the tree.
+    threads: usize,
+    /// Without holes at any time, which others may look at.
+    own: Own,
+    /// What others' files are copied over.
+    copied: Own,
+    /// What happens besides what others' work explains.
     also: &'a [Errno],
     space: Vec<u8>,
+    tally: Tally,
 }
 
-type Done = std::result::Result<(), Errno>;
+/// A file that no other thread changes, and what is in it.
+struct Own {
+    path: String,
+    data: Vec<u8>,
+}
+
+/// Why a step ended early.
+enum Failed {
+    /// The kernel refused it, which may be in order.
+    Refused(Errno),
+    /// What it found is wrong.
+    Wrong(anyhow::Error),
+}
+
+impl From<Errno> for Failed {
+    fn from(error: Errno) -> Self {
+        Failed::Refused(error)
+    }
+}
+
+impl From<anyhow::Error> for Failed {
+    fn from(error: anyhow::Error) -> Self {
+        Failed::Wrong(error)
+    }
+}
+
+type Done = std::result::Result<(), Failed>;
 
 impl<'a> Writer<'a> {
-    pub fn new(root: &'a OwnedFd, number: usize, also: &'a [Errno]) -> Self {
-        Writer {
+    /// A writer that looks first at what its own files have.
+    pub fn new(
+        root: &'a OwnedFd,
+        number: usize,
+        threads: usize,
+        also: &'a [Errno],
+    ) -> Result<Self> {
+        let mut writer = Writer {
             root,
-            own: own_file(number),
+            threads,
+            own: Own::unread(own_file(number)),
+            copied: Own::unread(copied_file(number)),
             also,
             space: vec![0; 64 * BLOCK],
-        }
+            tally: Tally::default(),
+        };
+        writer.own.data = writer.whole(&writer.own)?;
+        writer.copied.data = writer.whole(&writer.copied)?;
+        Ok(writer)
     }
 
     /// Does one thing.
     pub fn step(&mut self, random: &mut Random) -> Result<()> {
         let path = some_path(random);
-        let (what, done) = match random.below(23) {
-            0 | 1 => ("create", self.create(&path, random)),
-            2 | 3 => ("write", self.write(&path, random)),
-            4 => ("truncate", self.rewrite(&path, random)),
-            5 => ("append", self.append(&path, random)),
-            6 | 7 => ("rename", self.rename(&path, random)),
-            8 => ("link", self.link(&path, random)),
-            9 => ("symlink", rustix::fs::symlinkat("to", self.root, &path)),
-            10 | 11 => ("unlink", self.unlink(&path)),
-            12 => ("mkdir", self.mkdir(random)),
-            13 => ("rmdir", self.rmdir(random)),
-            14 => ("attributes", self.attributes(&path, random)),
-            15 => ("tmpfile", self.tmpfile(&path, random)),
-            16 => return self.read(&path),
-            17 => ("mknod", self.mknod(&path)),
-            18 => ("punch", self.punch(&path, random)),
-            19 => ("copy", self.copy(&path)),
-            20 => return self.map(random).with_context(|| self.own.clone()),
-            _ => return self.list(random),
+        let (kind, expected, done) = match random.below(25) {
+            0 | 1 => ("create", MADE, self.create(&path, random)),
+            2 | 3 => ("write", CHANGED, self.write(&path, random)),
+            4 => ("truncate", CHANGED, self.rewrite(&path, random)),
+            5 => ("append", CHANGED, self.append(&path, random)),
+            6 | 7 => ("rename", RENAMED, self.rename(&path, random)),
+            8 => ("link", MADE, self.link(&path, random)),
+            9 => ("symlink", MADE, self.symlink(&path)),
+            10 | 11 => ("unlink", REMOVED, self.unlink(&path)),
+            12 => ("mkdir", DIR_MADE, self.mkdir(random)),
+            13 => ("rmdir", DIR_REMOVED, self.rmdir(random)),
+            14 => ("attributes", CHANGED, self.attributes(&path, random)),
+            15 => ("tmpfile", MADE, self.tmpfile(&path, random)),
+            16 => ("read", OPENED, self.read(&path)),
+            17 => ("mknod", MADE, self.mknod(&path)),
+            18 => ("punch", CHANGED, self.punch(&path, random)),
+            19 => ("copy", OPENED, self.copy(&path)),
+            20 => ("copy within", NEVER, self.copy_within(random)),
+            21 => ("map", NEVER, self.map(random)),
+            22 => ("look", NEVER, self.look(random)),
+            _ => ("list", REMOVED, self.list(random)),
         };
+        let tried = self.tally.0.entry(kind).or_default();
+        tried.steps += 1;
         match done {
-            Ok(()) => Ok(()),
-            Err(error) if USUAL.contains(&error) || self.also.contains(&error) => Ok(()),
-            Err(error) => Err(error).with_context(|| format!("{what} {path}")),
+            Ok(()) => tried.succeeded += 1,
+            Err(Failed::Refused(Errno::NOMEM)) if self.also.contains(&Errno::NOMEM) => {
+                tried.without_memory += 1;
+            }
+            Err(Failed::Refused(error))
+                if expected.contains(&error) || self.also.contains(&error) => {}
+            Err(Failed::Refused(error)) => {
+                return Err(error)
+                    .with_context(|| format!("{kind}, of {path} or a path of its own"))
+            }
+            Err(Failed::Wrong(error)) => return Err(error.context(kind)),
         }
+        Ok(())
     }
 
-    fn open(&self, path: &str, flags: OFlags) -> std::result::Result<OwnedFd, Errno> {
+    /// What was tried, and what came of it.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// The files that no other thread changes, with what is in them.
+    pub fn known(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let both = [&self.own, &self.copied].into_iter();
+        both.map(|own| (own.path.as_str(), own.data.as_slice()))
+    }
+
+    fn open(&self, path: &str, flags: OFlags) -> SysResult<OwnedFd> {
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         rustix::fs::openat(self.root, path, flags, Mode::from_raw_mode(0o644))
     }
@@ -127,16 +197,18 @@ impl<'a> Writer<'a> {
         let file = self.open(path, OFlags::RDWR)?;
         write_block(&file, Some(random.below(16)), random)?;
         match random.below(6) {
-            0 => rustix::fs::fsync(&file),
-            1 => rustix::fs::fdatasync(&file),
-            _ => Ok(()),
+            0 => rustix::fs::fsync(&file)?,
+            1 => rustix::fs::fdatasync(&file)?,
+            _ => {}
         }
+        Ok(())
     }
 
     fn rewrite(&self, path: &str, random: &mut Random) -> Done {
         let file = self.open(path, OFlags::WRONLY | OFlags::TRUNC)?;
         write_block(&file, None, random)?;
-        rustix::fs::ftruncate(&file, (random.below(32) * BLOCK) as u64)
+        rustix::fs::ftruncate(&file, (random.below(32) * BLOCK) as u64)?;
+        Ok(())
     }
 
     fn append(&self, path: &str, random: &mut Random) -> Done {
@@ -160,30 +232,40 @@ impl<'a> Writer<'a> {
         } else {
             (path.to_owned(), some_path(random))
         };
-        rustix::fs::renameat_with(self.root, from, self.root, to, flags)
+        rustix::fs::renameat_with(self.root, from, self.root, to, flags)?;
+        Ok(())
     }
 
     fn link(&self, path: &str, random: &mut Random) -> Done {
         let to = some_path(random);
-        rustix::fs::linkat(self.root, path, self.root, to, AtFlags::empty())
+        rustix::fs::linkat(self.root, path, self.root, to, AtFlags::empty())?;
+        Ok(())
+    }
+
+    fn symlink(&self, path: &str) -> Done {
+        rustix::fs::symlinkat("to", self.root, path)?;
+        Ok(())
     }
 
     fn unlink(&self, path: &str) -> Done {
-        rustix::fs::unlinkat(self.root, path, AtFlags::empty())
+        rustix::fs::unlinkat(self.root, path, AtFlags::empty())?;
+        Ok(())
     }
 
     fn mkdir(&self, random: &mut Random) -> Done {
         let mode = Mode::from_raw_mode(0o755);
-        rustix::fs::mkdirat(self.root, some_subdir(random), mode)
+        rustix::fs::mkdirat(self.root, some_subdir(random), mode)?;
+        Ok(())
     }
 
     fn rmdir(&self, random: &mut Random) -> Done {
-        rustix::fs::unlinkat(self.root, some_subdir(random), AtFlags::REMOVEDIR)
+        rustix::fs::unlinkat(self.root, some_subdir(random), AtFlags::REMOVEDIR)?;
+        Ok(())
     }
 
     fn attributes(&self, path: &str, random: &mut Random) -> Done {
         let file = self.open(path, OFlags::RDONLY)?;
-        match random.below(6) {
+        let done = match random.below(6) {
             0 => rustix::fs::fchmod(&file, Mode::from_raw_mode(0o600 + random.below(64) as u32)),
             1 => {
                 let time = Timespec {
@@ -214,122 +296,181 @@ impl<'a> Writer<'a> {
                 Err(Errno::NODATA) => Ok(()),
                 other => other,
             },
-        }
+        };
+        Ok(done?)
     }
 
     fn tmpfile(&self, path: &str, random: &mut Random) -> Done {
         let file = self.open(random.pick::<&str>(&DIRS), OFlags::TMPFILE | OFlags::WRONLY)?;
         write_block(&file, None, random)?;
-        rustix::fs::linkat(&file, "", self.root, path, AtFlags::EMPTY_PATH)
+        rustix::fs::linkat(&file, "", self.root, path, AtFlags::EMPTY_PATH)?;
+        Ok(())
     }
 
     fn mknod(&self, path: &str) -> Done {
         let mode = Mode::from_raw_mode(0o600);
-        rustix::fs::mknodat(self.root, path, FileType::Socket, mode, 0)
+        rustix::fs::mknodat(self.root, path, FileType::Socket, mode, 0)?;
+        Ok(())
     }
 
     fn punch(&self, path: &str, random: &mut Random) -> Done {
         let file = self.open(path, OFlags::RDWR)?;
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         let (at, length) = (random.below(16) * BLOCK, (1 + random.below(8)) * BLOCK);
-        rustix::fs::fallocate(&file, flags, at as u64, length as u64)
+        rustix::fs::fallocate(&file, flags, at as u64, length as u64)?;
+        Ok(())
     }
 
-    /// Copies over the own file, which keeps its length.
-    fn copy(&self, path: &str) -> Done {
+    /// Copies another file over a part of one's own, which keeps its length and the rest.
+    fn copy(&mut self, path: &str) -> Done {
         let from = self.open(path, OFlags::RDONLY)?;
-        let to = self.open(&self.own, OFlags::WRONLY)?;
+        let to = self.open(&self.copied.path, OFlags::WRONLY)?;
         let length = OWN_BLOCKS * BLOCK;
-        rustix::fs::copy_file_range(from, Some(&mut 0), to, Some(&mut 0), length).map(drop)
+        let done = rustix::fs::copy_file_range(from, Some(&mut 0), to, Some(&mut 0), length);
+        // Others change what is copied, so that it is known only afterwards.
+        if let Ok(count) = done {
+            let found = self.whole(&self.copied)?;
+            if let Some(copied) = found.get(..count) {
+                self.copied.data[..count].copy_from_slice(copied);
+            }
+        }
+        self.compare(&self.copied)?;
+        Ok(done.map(drop)?)
+    }
+
+    /// Copies some blocks from one half of one's own file to the other.
+    fn copy_within(&mut self, random: &mut Random) -> Done {
+        const HALF: usize = OWN_BLOCKS / 2;
+        let (first, second) = (random.below(HALF), random.below(HALF));
+        let length = (1 + random.below(HALF - first.max(second))) * BLOCK;
+        let (first, second) = (first * BLOCK, (HALF + second) * BLOCK);
+        let (at, to) = *random.pick(&[(first, second), (second, first)]);
+        let from = self.open(&self.own.path, OFlags::RDONLY)?;
+        let file = self.open(&self.own.path, OFlags::WRONLY)?;
+        let (mut from_at, mut to_at) = (at as u64, to as u64);
+        let (from_at, to_at) = (Some(&mut from_at), Some(&mut to_at));
+        let done = rustix::fs::copy_file_range(from, from_at, file, to_at, length);
+        self.own.data.copy_within(at..at + done.unwrap_or(0), to);
+        self.compare(&self.own)?;
+        Ok(done.map(drop)?)
     }
 
     /// A file is never seen half copied up.
-    fn read(&mut self, path: &str) -> Result<()> {
-        let Ok(file) = self.open(path, OFlags::RDONLY) else {
-            return Ok(());
-        };
-        let size = match rustix::fs::fstat(&file) {
-            Err(error) if self.also.contains(&error) => return Ok(()),
-            other => other?.st_size,
-        };
-        ensure!(
-            size % BLOCK as i64 == 0 || is_dir(&file),
-            "{path} has {size} bytes"
-        );
-        match rustix::io::pread(&file, &mut self.space, 0) {
-            Ok(_) | Err(Errno::ISDIR) => Ok(()),
-            Err(error) if self.also.contains(&error) => Ok(()),
-            Err(error) => Err(error).with_context(|| format!("read {path}")),
+    fn read(&mut self, path: &str) -> Done {
+        let file = self.open(path, OFlags::RDONLY)?;
+        let size = rustix::fs::fstat(&file)?.st_size;
+        if size % BLOCK as i64 != 0 {
+            return Err(anyhow!("{path} has {size} bytes").into());
         }
+        rustix::io::pread(&file, &mut self.space, 0)?;
+        Ok(())
+    }
+
+    /// Others' own files have all of their length at any time, and no holes.
+    fn look(&self, random: &mut Random) -> Done {
+        let path = own_file(random.below(self.threads));
+        let file = self.open(&path, OFlags::RDONLY)?;
+        let data = self.all_of(&file)?;
+        check_own(&data).context(path)?;
+        Ok(())
     }
 
     /// What is written through a mapping is read through the file, before and after copy-up.
-    fn map(&self, random: &mut Random) -> Result<()> {
-        let file = match self.open(&self.own, OFlags::RDWR) {
-            Err(error) if self.also.contains(&error) => return Ok(()),
-            other => other?,
-        };
+    fn map(&mut self, random: &mut Random) -> Done {
+        let file = self.open(&self.own.path, OFlags::RDWR)?;
         let length = OWN_BLOCKS * BLOCK;
-        let mapping = match Mapping::new(&file, length, ProtFlags::READ | ProtFlags::WRITE) {
-            Err(error) if self.also.contains(&error) => return Ok(()),
-            other => other?,
-        };
+        let mapping = Mapping::new(&file, length, ProtFlags::READ | ProtFlags::WRITE)?;
         let at = random.below(OWN_BLOCKS) * BLOCK;
         let data = block(random.number());
         mapping.write(at, &data);
-        let mut found = vec![0; BLOCK];
-        let read = match rustix::io::pread(&file, &mut found, at as u64) {
-            Err(error) if self.also.contains(&error) => None,
-            other => Some(other?),
-        };
-        ensure!(
-            read.is_none() || found == data,
-            "what was written through the mapping is not read"
-        );
-        match rustix::fs::fdatasync(file.as_fd()) {
-            Err(error) if self.also.contains(&error) => Ok(()),
-            other => Ok(other?),
-        }
+        self.own.data[at..at + BLOCK].copy_from_slice(&data);
+        self.compare(&self.own)?;
+        rustix::fs::fdatasync(file.as_fd())?;
+        Ok(())
     }
 
-    fn list(&self, random: &mut Random) -> Result<()> {
+    fn list(&self, random: &mut Random) -> Done {
         let path = if random.one_in(3) {
             some_subdir(random)
         } else {
             (*random.pick(&DIRS)).to_owned()
         };
-        let Ok(dir) = self.open(&path, OFlags::RDONLY | OFlags::DIRECTORY) else {
-            return Ok(());
-        };
-        let entries = match sys::read_dir(&dir, 200 << random.below(5)) {
-            Ok(entries) => entries,
-            // The directory was removed meanwhile.
-            Err(Errno::NOENT) => return Ok(()),
-            Err(error) if self.also.contains(&error) => return Ok(()),
-            Err(error) => return Err(error).with_context(|| format!("list {path}")),
-        };
+        let dir = self.open(&path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        // The directory may be removed meanwhile.
+        let entries = sys::read_dir(&dir, 200 << random.below(5))?;
         let mut names: Vec<_> = entries.iter().map(|entry| &entry.name).collect();
         let count = names.len();
         names.sort();
         names.dedup();
-        ensure!(names.len() == count, "{path} lists a name twice");
+        if names.len() != count {
+            return Err(anyhow!("{path} lists a name twice").into());
+        }
         for entry in &entries {
-            let stat = rustix::fs::statat(&dir, &entry.name, AtFlags::SYMLINK_NOFOLLOW);
-            match stat {
+            match rustix::fs::statat(&dir, &entry.name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(_) | Err(Errno::NOENT) => {}
                 Err(error) if self.also.contains(&error) => {}
                 Err(error) => {
-                    return Err(error).with_context(|| format!("{path}/{:?}", entry.name))
+                    let name = Path::new(&path).join(&entry.name);
+                    return Err(anyhow!("{}: {error}", name.display()).into());
                 }
             }
         }
         Ok(())
     }
+
+    /// Fails unless a file of one's own has what is known of it.
+    fn compare(&self, own: &Own) -> Result<()> {
+        let found = self.whole(own)?;
+        blocks::compare(&found, &own.data).with_context(|| own.path.clone())
+    }
+
+    /// All that is in a file of one's own. What is refused in passing is asked for again.
+    fn whole(&self, own: &Own) -> Result<Vec<u8>> {
+        let mut tries = 0;
+        loop {
+            let file = self.open(&own.path, OFlags::RDONLY);
+            match file.and_then(|file| self.all_of(&file)) {
+                Err(error) if self.also.contains(&error) && tries < TRIES => tries += 1,
+                other => return other.with_context(|| format!("read {}", own.path)),
+            }
+        }
+    }
+
+    /// All that is in a file, up to what is too much for one's own.
+    fn all_of(&self, file: &OwnedFd) -> SysResult<Vec<u8>> {
+        let mut data = vec![0; (OWN_BLOCKS + 1) * BLOCK];
+        let mut length = 0;
+        loop {
+            match rustix::io::pread(file, &mut data[length..], length as u64)? {
+                0 => break,
+                count => length += count,
+            }
+        }
+        data.truncate(length);
+        Ok(data)
+    }
 }
 
-/// The file that only this thread uses; a lower layer has it.
+impl Own {
+    fn unread(path: String) -> Self {
+        Own {
+            path,
+            data: Vec::new(),
+        }
+    }
+}
+
+/// How often what is refused in passing is asked for.
+const TRIES: usize = 1000;
+
+/// The file that only this thread changes; a lower layer has it.
 pub fn own_file(number: usize) -> String {
     format!("{}/own{number}", DIRS[number % DIRS.len()])
+}
+
+/// Another one.
+pub fn copied_file(number: usize) -> String {
+    format!("{}/copied{number}", DIRS[number % DIRS.len()])
 }
 
 /// How long those files are, for good.
@@ -354,9 +495,14 @@ fn acl(permissions: u16) -> Vec<u8> {
     value
 }
 
-fn is_dir(file: &OwnedFd) -> bool {
-    let stat = rustix::fs::fstat(file);
-    stat.is_ok_and(|s| FileType::from_raw_mode(s.st_mode).is_dir())
+/// Fails unless this may be in a file of somebody's own. A block may be of two writes as long as these
+/// go on.
+fn check_own(data: &[u8]) -> Result<()> {
+    let length = data.len();
+    ensure!(length == OWN_BLOCKS * BLOCK, "{length} bytes are there");
+    let hole = data.chunks(8).position(|word| word == [0; 8]);
+    ensure!(hole.is_none(), "there is a hole at word {hole:?}");
+    Ok(())
 }
 
 fn some_subdir(random: &mut Random) -> String {
@@ -373,7 +519,7 @@ fn some_path(random: &mut Random) -> String {
 }
 
 /// Writes one block: the given one, or where the file stands.
-fn write_block(file: &OwnedFd, at: Option<usize>, random: &mut Random) -> Done {
+fn write_block(file: &OwnedFd, at: Option<usize>, random: &mut Random) -> SysResult<()> {
     let data = block(random.number());
     let length = match at {
         Some(at) => rustix::io::pwrite(file, &data, (at * BLOCK) as u64)?,
@@ -384,5 +530,22 @@ fn write_block(file: &OwnedFd, at: Option<usize>, random: &mut Random) -> Done {
         Ok(())
     } else {
         Err(Errno::MSGSIZE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_files_are_long_and_without_holes() {
+        let mut data = block(5).repeat(OWN_BLOCKS);
+        assert!(check_own(&data).is_ok());
+        assert!(check_own(&data[BLOCK..]).is_err());
+        // Of two writes.
+        data[..100].fill(9);
+        assert!(check_own(&data).is_ok());
+        data[BLOCK..2 * BLOCK].fill(0);
+        assert!(check_own(&data).is_err());
     }
 }

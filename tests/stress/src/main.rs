@@ -13,6 +13,7 @@ mod churn;
 mod crew;
 mod flakey;
 mod readers;
+mod tally;
 mod tree;
 mod writers;
 

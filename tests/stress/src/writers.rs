@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::path::PathBuf;
 
+use anyhow::ensure;
 use anyhow::Context;
 use anyhow::Result;
 use rovl_kit::faults::Failing;
@@ -21,13 +22,16 @@ use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use crate::actions::copied_file;
 use crate::actions::own_file;
 use crate::actions::Writer;
 use crate::actions::DIRS;
 use crate::actions::FILES;
 use crate::actions::OWN_BLOCKS;
 use crate::crew::Crew;
+use crate::tally::Tally;
 use crate::Load;
+use rovl_kit::blocks;
 use rovl_kit::blocks::block;
 use rovl_kit::snapshot::Snapshot;
 
@@ -39,7 +43,7 @@ const LEAST: u64 = 3;
 /// What came of the work in one upper layer, or in all of them.
 #[derive(Default)]
 struct Work {
-    steps: u64,
+    tally: Tally,
     beside: u64,
     paths: usize,
 }
@@ -66,12 +70,16 @@ pub fn run(fs_type: &str, load: Load, upper: &str, faults: bool) -> Result<Passe
         };
         let done = slice_of_work(fs_type, &lowers, &place, slice, faults)
             .with_context(|| format!("upper layer {number}"))?;
-        all = Work {
-            steps: all.steps + done.steps,
-            beside: all.beside + done.beside,
-            paths: all.paths + done.paths,
-        };
+        all.tally.add(&done.tally);
+        all.beside += done.beside;
+        all.paths += done.paths;
     }
+    all.tally.check()?;
+    let total = all.tally.total();
+    ensure!(
+        !faults || total.without_memory > 0,
+        "no step was refused for want of memory"
+    );
     for (before, after) in untouched.iter().zip(&lowers_seen(&lowers)?) {
         before.compare(after, "in a lower layer")?;
     }
@@ -79,8 +87,8 @@ pub fn run(fs_type: &str, load: Load, upper: &str, faults: bool) -> Result<Passe
     kmod::unload(fs_type)?;
     kmod::ensure_type(fs_type)?;
     Ok(Passed::Did(format!(
-        "{} threads, {} steps in {slices} upper layers, {} mounts beside, {} paths left",
-        load.threads, all.steps, all.beside, all.paths
+        "{} threads, {} of {} steps succeeded in {slices} upper layers, {} mounts beside, {} paths left",
+        load.threads, total.succeeded, total.steps, all.beside, all.paths
     )))
 }
 
@@ -97,7 +105,7 @@ fn slice_of_work(
     let overlay = Overlay::of(fs_type, lowers).upper(&upper, &work)?;
     overlay.mount(&point)?;
 
-    let (steps, beside) = work_in(&point, fs_type, lowers, place, load, faults)?;
+    let done = work_in(&point, fs_type, lowers, place, load, faults)?;
 
     // What the caches say is what the layers say.
     let warm = Snapshot::take(&point, true)?;
@@ -108,17 +116,29 @@ fn slice_of_work(
     overlay.mount(&point)?;
     mounts::check_work(&work)?;
     warm.compare(&Snapshot::take(&point, true)?, "after mounting again")?;
+    for (path, data) in &done.known {
+        let found = fs::read(point.join(path)).with_context(|| path.clone())?;
+        blocks::compare(&found, data).with_context(|| format!("{path} after mounting again"))?;
+    }
     mounts::unmount(&point)?;
     fs::remove_dir_all(&upper)?;
     fs::remove_dir_all(&work)?;
     Ok(Work {
-        steps,
-        beside,
+        tally: done.tally,
+        beside: done.beside,
         paths: warm.count(),
     })
 }
 
-/// Lets the threads work. Returns how many steps they did, and how many mounts came and went.
+/// What threads did, how many mounts came and went meanwhile, and what is in the files that only one
+/// thread changed.
+struct Done {
+    tally: Tally,
+    beside: u64,
+    known: Vec<(String, Vec<u8>)>,
+}
+
+/// Lets the threads work.
 fn work_in(
     point: &Path,
     fs_type: &str,
@@ -126,35 +146,50 @@ fn work_in(
     place: &Path,
     load: Load,
     has_faults: bool,
-) -> Result<(u64, u64)> {
+) -> Result<Done> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(point, flags, Mode::empty())?;
+    // Where tmpfs cannot allocate, it says that there is no space; where a page of this program
+    // is missing, the kernel cannot copy. overlayfs turns some of it into EIO.
+    let also: &[Errno] = if !has_faults {
+        &[]
+    } else if fs_type == "overlay" {
+        &[Errno::NOMEM, Errno::NOSPC, Errno::FAULT, Errno::IO]
+    } else {
+        &[Errno::NOMEM, Errno::NOSPC, Errno::FAULT]
+    };
+    let mut writers = (0..load.threads)
+        .map(|number| Writer::new(&root, number, load.threads, also))
+        .collect::<Result<Vec<_>>>()?;
     let crew = Crew::for_time(load.time);
     let beside = Crew::for_time(load.time);
     let faults = has_faults.then(Faults::begin).transpose()?;
-    // Where tmpfs cannot allocate, it says that there is no space; where a page of this program
-    // is missing, the kernel cannot copy. overlayfs turns some of it into EIO.
-    let also: &[Errno] = match faults {
-        Some(_) if fs_type == "overlay" => &[Errno::NOMEM, Errno::NOSPC, Errno::FAULT, Errno::IO],
-        Some(_) => &[Errno::NOMEM, Errno::NOSPC, Errno::FAULT],
-        None => &[],
-    };
     std::thread::scope(|scope| {
-        for number in 0..load.threads {
+        for (number, writer) in writers.iter_mut().enumerate() {
             let seed = load.seed * 1000 + number as u64;
-            let mut writer = Writer::new(&root, number, also);
             crew.start(scope, format!("writer {number}"), seed, move |random| {
                 let _failing = has_faults.then(Failing::begin).transpose()?;
                 writer.step(random)
             });
         }
         beside.start(scope, "beside".to_owned(), load.seed, |random| {
-            mount_beside(fs_type, lowers, place, random)
+            mount_beside(fs_type, lowers, place, load.threads, random)
         });
     });
     drop(faults);
-    let steps = crew.finish()?;
-    Ok((steps, beside.finish()?))
+    crew.finish()?;
+    let mut done = Done {
+        tally: Tally::default(),
+        beside: beside.finish()?,
+        known: Vec::new(),
+    };
+    for writer in &writers {
+        done.tally.add(writer.tally());
+        let known = writer.known();
+        let known = known.map(|(path, data)| (path.to_owned(), data.to_owned()));
+        done.known.extend(known);
+    }
+    Ok(done)
 }
 
 /// The lower layers: all that the writers know by name is in one of them or in both.
@@ -182,6 +217,7 @@ fn make_layers(lowers: &[PathBuf; 2], load: Load) -> Result<()> {
     }
     for number in 0..load.threads {
         file(bottom.join(own_file(number)), OWN_BLOCKS)?;
+        file(bottom.join(copied_file(number)), OWN_BLOCKS)?;
     }
     Ok(())
 }
@@ -196,6 +232,7 @@ fn mount_beside(
     fs_type: &str,
     lowers: &[PathBuf],
     place: &Path,
+    threads: usize,
     random: &mut Random,
 ) -> Result<()> {
     let point = Path::new(mounts::BASE).join("beside");
@@ -210,7 +247,7 @@ fn mount_beside(
     mounts::check_work(&work)?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root: OwnedFd = rustix::fs::open(&point, flags, Mode::empty())?;
-    let mut writer = Writer::new(&root, 0, &[]);
+    let mut writer = Writer::new(&root, 0, threads, &[]).context("beside")?;
     for _ in 0..random.below(20) {
         writer.step(random).context("beside")?;
     }
