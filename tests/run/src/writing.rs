@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{anyhow, bail, ensure, Context, Result};
 use rustix::mount::MountFlags;
 
 use crate::changes::{changes, Change};
@@ -85,7 +85,11 @@ fn work(options: &Options, report: &mut Report) -> bool {
     let results = std::thread::scope(|scope| {
         let left = scope.spawn(|| chain(options, left));
         let right = chain(options, right);
-        [left.join().unwrap_or_default(), right]
+        let panicked = |_| {
+            let error = anyhow!("its thread panicked");
+            vec![(Container::Left.name(), Err(error), Duration::ZERO)]
+        };
+        [left.join().unwrap_or_else(panicked), right]
     });
     let mut good = true;
     for (container, done) in CONTAINERS.into_iter().zip(results) {
