@@ -14,6 +14,8 @@ suite_type() {
 		;;
 	dropin)
 		fs=overlay
+		! grep -q '^CONFIG_OVERLAY_FS=y' "$kdir/include/config/auto.conf" ||
+			die "the kernel in $kdir has overlayfs built in, whose place the drop-in cannot take"
 		module=$("$top/scripts/module.sh" --dropin "$kdir")
 		;;
 	overlay)
@@ -44,6 +46,11 @@ suite_leaks() {
 	fi
 }
 
+# is_loaded MODULE LOG: whether the guest says in its log that it loaded this module, which is none of the kernel's own.
+is_loaded() {
+	grep -q -E "(^|[] ])$1: loading out-of-tree module taints kernel" "$2"
+}
+
 # suite_guest NAME SECONDS ARGUMENT..: one guest with these arguments of the runner. Its output is kept in the cache, and shown
 # as it comes; the last line says PASS or FAIL, with the numbers of tests.
 suite_guest() {
@@ -55,7 +62,15 @@ suite_guest() {
 	failed=$(grep -c '^not ok ' "$ktap") || true
 	skipped=$(grep -c '^ok .* # SKIP ' "$ktap") || true
 	case $status in
-	0) ((passed - skipped > 0)) || reason="no test ran" ;;
+	0)
+		if ((passed - skipped == 0)); then
+			reason="no test ran"
+		elif [[ $TYPE != overlay ]] && ! is_loaded "$fs" "$log"; then
+			reason="the module was not loaded; the guest's log is $log"
+		elif [[ $TYPE == overlay ]] && is_loaded '[^ ]+' "$log"; then
+			reason="a module of ours was loaded; the guest's log is $log"
+		fi
+		;;
 	120) reason="the kernel complained; its log is $log" ;;
 	121) reason="the guest took more than $limit s; its log is $log" ;;
 	122) reason="the guest died; its log is $log" ;;

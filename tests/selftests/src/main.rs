@@ -77,6 +77,14 @@ struct Args {
     #[arg(long, value_name = "true|false")]
     repeated: Option<bool>,
 
+    /// Do not fail where none of the tests is to run here
+    #[arg(long)]
+    allow_none: bool,
+
+    /// Fail unless rovl provides the types, under whichever name
+    #[arg(long)]
+    expect_rovl: bool,
+
     /// Be one of the small programs that tests run
     #[arg(long, hide = true, value_name = "NAME")]
     helper: Option<String>,
@@ -169,14 +177,36 @@ fn list(args: &Args, types: &[Module]) {
     }
 }
 
+/// The cases that this machine is made for. That there is none is an error, unless it is allowed.
+fn cases_here(args: &Args, types: &[Module]) -> anyhow::Result<Vec<Case>> {
+    let has_one_processor = std::thread::available_parallelism()?.get() == 1;
+    let (mut without_selinux, mut without_one_processor) = (0, 0);
+    let mut cases = cases(args, types);
+    cases.retain(|case| {
+        let lacks_selinux = case.test.needs_selinux && !selinux::is_on();
+        let lacks_one_processor = case.test.needs_one_processor && !has_one_processor;
+        without_selinux += usize::from(lacks_selinux);
+        without_one_processor += usize::from(lacks_one_processor);
+        !lacks_selinux && !lacks_one_processor
+    });
+    if cases.is_empty() && !args.allow_none {
+        bail!(
+            "no test is to run here: {without_selinux} that were asked for need SELinux, \
+             {without_one_processor} a machine of one processor"
+        );
+    }
+    Ok(cases)
+}
+
 fn run(args: &Args, types: &[Module]) -> anyhow::Result<Ktap> {
     for module in types {
         module.ensure_loaded()?;
+        // A kernel may have overlayfs built in, so that nothing was loaded.
+        if args.expect_rovl && !module.is_rovl() {
+            bail!("type {} is the kernel's own", module.fs_type());
+        }
     }
-    let mut cases = cases(args, types);
-    let has_one_processor = std::thread::available_parallelism()?.get() == 1;
-    cases.retain(|case| !case.test.needs_selinux || selinux::is_on());
-    cases.retain(|case| !case.test.needs_one_processor || has_one_processor);
+    let cases = cases_here(args, types)?;
     let mut ktap = Ktap::start(cases.len());
     let mut disks = disk::Kept::default();
     for case in &cases {
