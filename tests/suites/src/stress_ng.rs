@@ -19,6 +19,9 @@ const ROOT: &str = "/opt/stress-ng";
 /// Stressors that measure the machine, or whose one round takes longer than all others together.
 const EXCLUDED: &str = "binderfs,dirdeep,dirmany,filename,sync-file,sysfs,procfs,verity";
 
+/// More stressors than that run everywhere.
+const LEAST: usize = 10;
+
 /// All run at once, on a disk of 1 GiB. Some would write as much each.
 const SIZES: [&str; 6] = [
     "--fallocate-bytes",
@@ -73,6 +76,7 @@ pub fn run(place: &Place, seconds: u64) -> Result<Passed> {
             words.next().is_some_and(|word| word.parse::<f64>().is_ok())
         })
         .count();
+    ensure!(stressors > LEAST, "only {stressors} stressors ran");
     place.unmount()?;
     Ok(Passed::Did(format!(
         "{stressors} stressors for {seconds} s"
