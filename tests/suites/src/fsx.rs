@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! fsx: random operations on one file, which a lower layer has at the start.
+//! fsx: random operations on one file, which a lower layer has at the start. fsx begins with an empty
+//! file: it truncates what there is, or, told to keep the size, writes zeros over it. So that there is
+//! a copy, with data, to be truncated, the file is opened for writing before.
 
 use std::fs;
-use std::path::Path;
+use std::fs::OpenOptions;
 use std::process::Command;
 
 use anyhow::ensure;
@@ -36,19 +38,21 @@ const MAPPINGS: &str = "mapread = 10\nmapwrite = 10\ninvalidate = 1\n";
 const NO_MAPPINGS: &str = "mapread = 0\nmapwrite = 0\ninvalidate = 0\n";
 
 pub fn run(place: &Place, operations: u64, mappings: bool) -> Result<Passed> {
-    if !Path::new(PROGRAM).exists() {
-        return Ok(Passed::Skipped(format!("there is no {PROGRAM}")));
-    }
     let data = pattern(256 << 10, 1);
     let lower = place.lower.join("file");
     fs::write(&lower, &data)?;
     let more = if mappings { MAPPINGS } else { NO_MAPPINGS };
     fs::write("/tmp/fsx.toml", format!("{CONFIG}{more}"))?;
     place.mount()?;
+    let file = place.point.join("file");
+    drop(OpenOptions::new().write(true).open(&file)?);
+    for copy in [&file, &place.upper.join("file")] {
+        ensure!(fs::read(copy)? == data, "{} is no copy", copy.display());
+    }
     let output = Command::new(PROGRAM)
         .args(["-f", "/tmp/fsx.toml", "-P", "/tmp", "-S", "1", "-N"])
         .arg(operations.to_string())
-        .arg(place.point.join("file"))
+        .arg(&file)
         .output()
         .context(PROGRAM)?;
     if !output.status.success() {

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 
+use anyhow::Context;
 use anyhow::Result;
 use rovl_kit::mounts;
 use rovl_kit::mounts::Overlay;
@@ -17,6 +18,8 @@ pub struct Place {
     overlay: Overlay,
     /// A lower layer, on tmpfs, to be filled before mounting.
     pub lower: PathBuf,
+    /// The upper layer.
+    pub upper: PathBuf,
     /// A directory of the upper layer's filesystem that is no layer.
     pub bare: PathBuf,
     /// Where the overlay will be mounted.
@@ -24,26 +27,25 @@ pub struct Place {
 }
 
 impl Place {
-    /// There is none where the guest has no disk of that kind.
-    pub fn new(fs_type: &str, kind: &str) -> Result<Option<Self>> {
-        let Some(dir) = mounts::backing(kind)? else {
-            return Ok(None);
-        };
+    /// Fails where the guest has no disk of that kind.
+    pub fn new(fs_type: &str, kind: &str) -> Result<Self> {
+        let dir = mounts::backing(kind)?.with_context(|| format!("there is no disk {kind}"))?;
         let base = Path::new(mounts::BASE);
         let lower = base.join("lower");
+        let upper = dir.join("upper");
         let bare = dir.join("bare");
         fs::create_dir(&lower)?;
         fs::create_dir(&bare)?;
-        let overlay =
-            Overlay::of(fs_type, &[&lower]).upper(&dir.join("upper"), &dir.join("work"))?;
-        Ok(Some(Place {
+        let overlay = Overlay::of(fs_type, &[&lower]).upper(&upper, &dir.join("work"))?;
+        Ok(Place {
             fs_type: fs_type.to_owned(),
             kind: kind.to_owned(),
             overlay,
             lower,
+            upper,
             bare,
             point: base.join("mnt"),
-        }))
+        })
     }
 
     pub fn fs_type(&self) -> &str {
