@@ -111,7 +111,7 @@ impl Suite {
             Suite::FsxPlain => fsx::run(&place, args.operations, false)?,
             Suite::Direct => direct::run(&place, args.operations)?,
             Suite::Kselftests => kselftests::run(fs_type)?,
-            Suite::StressNg => stress_ng::run(&place, if args.short { 5 } else { 60 })?,
+            Suite::StressNg => stress_ng::run(&place, args.short)?,
         };
         place.finish()?;
         Ok(said)

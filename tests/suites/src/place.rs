@@ -52,6 +52,11 @@ impl Place {
         &self.fs_type
     }
 
+    /// The filesystem of the upper layer.
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+
     pub fn mount(&self) -> Result<()> {
         self.overlay.mount(&self.point)
     }
