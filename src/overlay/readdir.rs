@@ -152,9 +152,18 @@ pub(crate) struct OpenDir {
     synced: SetOnce<ARef<LayerFile>>,
     /// Whether it is read by the merged listing.
     merged: Atomic<bool>,
+    /// What was last listed for the directory above.
+    above: TryCell<Option<Above>>,
     /// What is read, from the first call that reads to the last. The VFS has a lock for the position; who
     /// reads without it, beside another, goes by the listing that there is now.
     reading: TryCell<Option<Reading>>,
+}
+
+/// The directory above one that is open.
+struct Above {
+    /// What the open one's dentry had for a sequence when it was there.
+    sequence: u32,
+    number: u64,
 }
 
 /// A merged listing that is being read.
@@ -179,6 +188,7 @@ pub(crate) fn open(inode: &Inode<Overlay>, file: &File<Overlay>) -> Result<KBox<
     let dir = OpenDir {
         real,
         synced: SetOnce::new(),
+        above: TryCell::new(None),
         merged: Atomic::new(node.dir_kind() != DirKind::Plain),
         reading: TryCell::new(None),
     };
@@ -209,6 +219,25 @@ impl OpenDir {
         files.find(|file| file.is_of(directory)).map(|file| &**file)
     }
 
+    /// The number to list for the directory above `file`, which this belongs to. To find that takes a reference,
+    /// which is needed once only as long as nothing is moved.
+    fn number_above(&self, file: &File<Overlay>) -> Result<u64> {
+        let dentry = file.dentry();
+        let sequence = dentry.sequence();
+        let mut place = self.above.try_take();
+        if let Some(Some(above)) = place.as_deref() {
+            if above.sequence == sequence {
+                return Ok(above.number);
+            }
+        }
+        let parent = dentry.parent();
+        let number = number::shown(parent.inode().ok_or(EIO)?)?;
+        if let Some(place) = place.as_deref_mut() {
+            *place = Some(Above { sequence, number });
+        }
+        Ok(number)
+    }
+
     /// Keeps the file by which the directory in upper is synced: it knows which errors it has told of.
     pub(super) fn keep(&self, file: ARef<LayerFile>) {
         // If another task was faster, one of the two files is as good as the other.
@@ -224,25 +253,32 @@ impl OpenDir {
 pub(crate) fn iterate(file: &File<Overlay>, dir: &OpenDir, emitter: &mut Emitter<'_>) -> Result {
     dir.settle(file.inode().node(), emitter.position());
     match dir.plain() {
-        Some(real) => emit_plain(file, real, emitter),
+        Some(real) => emit_plain(file, dir, real, emitter),
         None => emit_merged(file, dir, emitter),
     }
 }
 
 /// Emits the names of a directory of one layer. (C: `ovl_iterate_real`.)
-fn emit_plain(file: &File<Overlay>, real: &LayerFile, emitter: &mut Emitter<'_>) -> Result {
+fn emit_plain(
+    file: &File<Overlay>,
+    dir: &OpenDir,
+    real: &LayerFile,
+    emitter: &mut Emitter<'_>,
+) -> Result {
     let instance = file.inode().superblock().data();
     let space = instance.numbers();
     if !space.same_device() {
         return real.forward_entries(emitter);
     }
-    let parent = file.dentry().parent();
-    let parent = parent.inode().ok_or(EIO)?;
     let node = file.inode().node();
     if node.numbers() == Numbers::LookUp && node.upper().is_some_and(|upper| real.is_of(upper)) {
-        return emit_looked_up(file, real, number::shown(parent)?, emitter);
+        return emit_looked_up(file, dir, real, emitter);
     }
-    if !space.remaps() && !parent.node().has_several() {
+    let is_below_merged = || {
+        file.dentry()
+            .peek_parent(|above| above.node().has_several())
+    };
+    if !space.remaps() && is_below_merged() == Some(false) {
         return real.forward_entries(emitter);
     }
     // A directory that was copied up since it was opened is still read where it was.
@@ -250,7 +286,7 @@ fn emit_plain(file: &File<Overlay>, real: &LayerFile, emitter: &mut Emitter<'_>)
     let layer = layer.map_or(LayerId::Upper, LowerObject::layer);
     let fs = instance.layers().get(layer)?.fs();
     // Below a merged directory `..` is not the object that the layer's filesystem lists.
-    let parent_number = number::shown(parent)?;
+    let parent_number = dir.number_above(file)?;
     real.forward_entries_renumbered(emitter, &mut |entry| match entry.name {
         b".." => parent_number,
         _ => space.listed(entry.ino, fs),
@@ -261,14 +297,14 @@ fn emit_plain(file: &File<Overlay>, real: &LayerFile, emitter: &mut Emitter<'_>)
 /// has begun to read it as it is. The numbers are those of the listing that others get.
 fn emit_looked_up(
     file: &File<Overlay>,
+    dir: &OpenDir,
     real: &LayerFile,
-    parent_number: u64,
     emitter: &mut Emitter<'_>,
 ) -> Result {
     let inode = file.inode();
     let (instance, node) = (inode.superblock().data(), inode.node());
     let listing = node.listing(instance, || make_listing(instance, node, file.dentry()))?;
-    let own_number = number::shown(inode)?;
+    let (own_number, parent_number) = (number::shown(inode)?, dir.number_above(file)?);
     // Both have mostly the same order, so that the next one is looked for from the last one on.
     let mut next = 0;
     real.forward_entries_renumbered(emitter, &mut |entry| {
@@ -328,14 +364,19 @@ fn emit_merged(file: &File<Overlay>, dir: &OpenDir, emitter: &mut Emitter<'_>) -
             listing: node.listing(instance, || make_listing(instance, node, file.dentry()))?,
         },
     };
-    let result = emit_listing(file, &reading.listing, emitter);
+    let result = emit_listing(file, dir, &reading.listing, emitter);
     if let Some(mut place) = place {
         *place = Some(reading);
     }
     result
 }
 
-fn emit_listing(file: &File<Overlay>, listing: &Listing, emitter: &mut Emitter<'_>) -> Result {
+fn emit_listing(
+    file: &File<Overlay>,
+    dir: &OpenDir,
+    listing: &Listing,
+    emitter: &mut Emitter<'_>,
+) -> Result {
     let start = usize::try_from(emitter.position())?;
     for (position, entry) in listing.entries_from(start) {
         emitter.set_position(i64::try_from(position)?);
@@ -344,7 +385,7 @@ fn emit_listing(file: &File<Overlay>, listing: &Listing, emitter: &mut Emitter<'
         }
         let entry = DirEntry {
             name: entry.name,
-            ino: number(file, &entry)?,
+            ino: number(file, dir, &entry)?,
             d_type: entry.d_type,
         };
         if !emitter.emit(&entry) {
@@ -356,13 +397,10 @@ fn emit_listing(file: &File<Overlay>, listing: &Listing, emitter: &mut Emitter<'
 }
 
 /// The number to list for the entry.
-fn number(file: &File<Overlay>, entry: &Entry<'_>) -> Result<u64> {
+fn number(file: &File<Overlay>, dir: &OpenDir, entry: &Entry<'_>) -> Result<u64> {
     match entry.name {
         b"." => number::shown(file.inode()),
-        b".." => {
-            let parent = file.dentry().parent();
-            number::shown(parent.inode().ok_or(EIO)?)
-        }
+        b".." => dir.number_above(file),
         _ => Ok(entry.ino),
     }
 }

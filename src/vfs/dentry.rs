@@ -14,9 +14,16 @@ use core::{
 use kernel::{
     error::from_err_ptr,
     prelude::*,
-    sync::aref::{
-        ARef,
-        AlwaysRefCounted, //
+    sync::{
+        aref::{
+            ARef,
+            AlwaysRefCounted, //
+        },
+        atomic::{
+            atomic_load,
+            ordering::Acquire, //
+        },
+        rcu, //
     },
     types::Opaque,
 };
@@ -259,6 +266,29 @@ impl<F> Dentry<F> {
         // SAFETY: `dget_parent` returns a dentry of the same superblock with a reference for us, and
         // never null.
         unsafe { ARef::from_raw(NonNull::new_unchecked(parent.cast())) }
+    }
+
+    /// A number that is another one after each move to another name or directory (C: `d_seq`).
+    pub(crate) fn sequence(&self) -> u32 {
+        // SAFETY: The dentry is valid by the type invariant; the number is made to be read at any time.
+        let sequence = unsafe { &raw mut (*self.as_ptr()).d_seq.seqcount.sequence };
+        // SAFETY: As above, and only C writes to it, with accesses that are atomic as well.
+        unsafe { atomic_load(sequence, Acquire) }
+    }
+}
+
+impl<F: FileSystem> Dentry<F> {
+    /// Looks at the directory that it is in now, without a reference. What `look` does must not sleep. `None` if
+    /// the directory is just going away.
+    pub(crate) fn peek_parent<R>(&self, look: impl FnOnce(&Inode<F>) -> R) -> Option<R> {
+        let _rcu = rcu::read_lock();
+        // SAFETY: The dentry is valid by the type invariant.
+        let parent = unsafe { (&raw const (*self.as_ptr()).d_parent).read_volatile() };
+        // SAFETY: It was the parent after the critical section had begun, and dentries are freed only when that
+        // has ended.
+        let inode = unsafe { (&raw const (*parent).d_inode).read_volatile() };
+        // SAFETY: The same goes for inodes, with all that walkers in RCU mode look at.
+        (!inode.is_null()).then(|| look(unsafe { Inode::from_raw(inode) }))
     }
 }
 

@@ -3,6 +3,7 @@
 //! What reading costs: no memory beside what the layer takes, and no lock that overlayfs does not take.
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::Access;
@@ -65,10 +66,14 @@ fn calls(dir: &Path) -> Result<Vec<(&'static str, Work)>> {
         mapping.load(0, 1);
         Ok(())
     };
-    let getdents = move || {
-        rustix::fs::seek(&list, SeekFrom::Start(0))?;
-        sys::read_entries(&list, 4096).map(drop)
+    let getdents = |dir: OwnedFd| {
+        move || {
+            rustix::fs::seek(&dir, SeekFrom::Start(0))?;
+            sys::read_entries(&dir, 4096).map(drop)
+        }
     };
+    let below = sys::open_dir(dir.join("below"))?;
+    let deep = sys::open_dir(dir.join("below/deep"))?;
     let open = move || sys::open(&opened, OFlags::RDONLY).map(drop);
     Ok(vec![
         ("pread", Box::new(pread)),
@@ -78,7 +83,10 @@ fn calls(dir: &Path) -> Result<Vec<(&'static str, Work)>> {
         ("readlink", Box::new(readlink)),
         ("getxattr", Box::new(getxattr)),
         ("fault", Box::new(fault)),
-        ("getdents", Box::new(getdents)),
+        ("getdents", Box::new(getdents(list))),
+        // Directories of one layer, below a merged one and below another such.
+        ("getdents below", Box::new(getdents(below))),
+        ("getdents deep", Box::new(getdents(deep))),
         ("open", Box::new(open)),
     ])
 }
@@ -93,6 +101,7 @@ fn layers(fx: &Fixture) -> Result<[Layer; 2]> {
             .symlink("dir/link", "file")?
             .xattr("dir/file", "user.name", b"value")?;
     }
+    layers[0].dir("dir/below")?.dir("dir/below/deep")?;
     Ok(layers)
 }
 

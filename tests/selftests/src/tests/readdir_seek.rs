@@ -36,6 +36,7 @@ pub const TESTS: &[Test] = &[
         dir_of_hidden_names,
     ),
     Test::new("readdir_dir_becomes_impure", "R4 X4 1.10", becomes_impure).on_disks_too(),
+    Test::new("readdir_of_dir_that_moves", "R4 1.10", of_dir_that_moves).on_disks_too(),
     Test::new("readdir_fsync_of_dir", "R6 F6", fsync_of_dir),
 ];
 
@@ -282,6 +283,30 @@ fn dir_of_hidden_names(fx: &Fixture) -> Result {
         check::equal("entries", entries.len(), 2)?;
         rustix::fs::seek(&dir, SeekFrom::Start(entries[0].next))?;
         check::equal("after the first", rest(&dir)?.len(), 1)?;
+    }
+    Ok(())
+}
+
+/// The directory above is that in which an open one is now.
+fn of_dir_that_moves(fx: &Fixture) -> Result {
+    let (upper, lower) = (fx.layer("upper")?, fx.layer("lower")?);
+    let parents = ["a", "b", "a", "c"];
+    lower.dir("a")?.dir("b")?;
+    let ov = fx.upper(&upper, &[&lower])?;
+    sys::mkdir(&ov.join("c"), 0o755)?;
+    sys::mkdir(&ov.join("a/d"), 0o755)?;
+    let dir = sys::open_dir(ov.join("a/d"))?;
+    let mut last = "a";
+    for parent in parents {
+        fs::rename(ov.join(last).join("d"), ov.join(parent).join("d"))?;
+        last = parent;
+        for _ in 0..2 {
+            rustix::fs::seek(&dir, SeekFrom::Start(0))?;
+            let entries = rest(&dir)?;
+            let above = entries.iter().find(|entry| entry.name == "..");
+            let number = sys::lstat(ov.join(parent))?.st_ino;
+            check::equal(parent, above.map(|above| above.ino), Some(number))?;
+        }
     }
     Ok(())
 }
