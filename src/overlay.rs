@@ -12,6 +12,7 @@ pub(crate) mod attr;
 mod cache;
 mod casefold;
 pub(crate) mod change;
+mod charged;
 pub(crate) mod copy_up;
 pub(crate) mod create;
 mod edit;
