@@ -105,6 +105,17 @@ pub fn read_at(fd: &OwnedFd, at: u64, length: usize) -> SysResult<String> {
 /// Said of a mapping that does not show what its descriptor reads.
 pub const UNLIKE: &str = ", unlike the file";
 
+/// Said of data that went from one place of a file to another without being copied on the way.
+pub const WITHIN: &str = ", within one file";
+
+/// Adds to what is said of data that went by references to pages whether it was within one file.
+pub fn moved(from: &OwnedFd, to: &OwnedFd, said: &str) -> SysResult<String> {
+    let (from, to) = (rustix::fs::fstat(from)?, rustix::fs::fstat(to)?);
+    let is_same = (from.st_dev, from.st_ino) == (to.st_dev, to.st_ino);
+    let within = if is_same { WITHIN } else { "" };
+    Ok(format!("{said}{within}"))
+}
+
 /// Said of a directory in which a position cannot be sought.
 pub const NO_POSITION: &str = "not in a directory";
 

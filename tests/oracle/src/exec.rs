@@ -475,7 +475,8 @@ impl<'a> Session<'a> {
                     .map(|count| count.to_string())
             }),
             Step::SendFile { slot, to, len } => self.two(*slot, *to).and_then(|(from, to)| {
-                rustix::fs::sendfile(to, from, None, *len).map(|count| count.to_string())
+                let count = rustix::fs::sendfile(to, from, None, *len)?;
+                data::moved(from, to, &count.to_string())
             }),
             Step::Clone { slot, to } => self
                 .two(*slot, *to)

@@ -315,10 +315,10 @@ impl Run<'_> {
                 continue;
             }
             let outcome_b = b.run(script, index);
+            if wanted::parting(script, step, &outcome_a, &outcome_b).is_some() {
+                return Ok(End::Parted);
+            }
             if outcome_a != outcome_b {
-                if wanted::parting(script, step, &outcome_a, &outcome_b).is_some() {
-                    return Ok(End::Parted);
-                }
                 self.step_differs(index, *user, step, &outcome_a, &outcome_b)?;
             }
         }

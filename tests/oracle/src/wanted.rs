@@ -40,6 +40,11 @@ pub fn parting(script: &Script, step: &Step, a: &Outcome, b: &Outcome) -> Option
             | Step::SendFile { .. }
             | Step::CopyRange { .. }
     );
+    // Row C4. Pages go by reference, so that what is written changes what is still to be written, but for holes.
+    let is_within = |of: &Outcome| matches!(&of.result, Ok(moved) if moved.ends_with(data::WITHIN));
+    if is_within(a) && is_within(b) && has_holes(script) {
+        return Some("a copy has all holes of its original");
+    }
     let is_refused = a.result == Err(Errno::INVAL) && b.result.is_ok();
     if reads && is_refused && has_holes(script) && is_direct(script) {
         return Some("a copy has all holes of its original");

@@ -142,8 +142,14 @@ fn through_pipe(
         match splice(&output, None, to, to_at.as_mut(), taken - given, flags) {
             Ok(0) => break,
             Ok(count) => given += count,
-            Err(error) => return Ok(format!("{taken} taken, {given} given, {error:?}")),
+            Err(error) => {
+                return data::moved(
+                    from,
+                    to,
+                    &format!("{taken} taken, {given} given, {error:?}"),
+                );
+            }
         }
     }
-    Ok(format!("{taken} taken, {given} given"))
+    data::moved(from, to, &format!("{taken} taken, {given} given"))
 }
