@@ -50,7 +50,7 @@ enum State {
     Vacant,
     /// It is in the work directory.
     Kept(ARef<Dentry<AnyFs>>),
-    /// The filesystem does not let objects have several names.
+    /// The filesystem does not let objects have several names, or has had no room for one more.
     Off,
 }
 
@@ -93,8 +93,10 @@ impl SharedWhiteout {
             || error == ENOSYS
             || error == EOPNOTSUPP
             || error == EMLINK && has_one_name();
+        // One to be shared takes room itself.
+        let is_full = error == ENOSPC || error == EDQUOT;
         // Else it may be something about the directory, or for the time being.
-        *state = if never {
+        *state = if never || is_full {
             pr_warn!("failed to link a whiteout, each will be made for itself ({error:?})\n");
             State::Off
         } else {
