@@ -128,9 +128,9 @@ impl Job {
             report.lines.push(line);
             report.has_failed = seen < *least || !report.is_complete;
         }
-        let tally = &report.tally;
-        if matches!(self, Job::Batch { .. }) && tally.succeeded * 4 < tally.steps {
-            let line = format!("{} of {} steps have worked", tally.succeeded, tally.steps);
+        let (steps, succeeded) = (report.tally.steps(), report.tally.succeeded());
+        if matches!(self, Job::Batch { .. }) && succeeded * 4 < steps {
+            let line = format!("{succeeded} of {steps} steps have worked");
             report.lines.push(line);
             report.has_failed = true;
         }
@@ -211,8 +211,8 @@ pub fn run(args: &Args, choices: &mut Choices, sides: &Sides) -> anyhow::Result<
         "# {} scripts from seed {}, {} of {} steps succeeded, {} and {}, {:.1} s with {processes} processes",
         args.count,
         args.seed,
-        total.succeeded,
-        total.steps,
+        total.succeeded(),
+        total.steps(),
         args.type_a,
         args.type_b,
         time.as_secs_f64()

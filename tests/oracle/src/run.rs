@@ -94,10 +94,8 @@ impl fmt::Display for Stage {
 /// How much of what was tried has worked.
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
-    pub steps: u64,
-    pub succeeded: u64,
-    /// The same for each kind of step.
-    pub kinds: BTreeMap<String, (u64, u64)>,
+    /// How many steps of each kind were tried, and how many succeeded.
+    kinds: BTreeMap<String, (u64, u64)>,
 }
 
 impl Tally {
@@ -108,8 +106,6 @@ impl Tally {
     }
 
     fn add(&mut self, name: &str, steps: u64, succeeded: u64) {
-        self.steps += steps;
-        self.succeeded += succeeded;
         let kind = self.kinds.entry(name.to_owned()).or_default();
         *kind = (kind.0 + steps, kind.1 + succeeded);
     }
@@ -118,6 +114,14 @@ impl Tally {
         for (name, (steps, succeeded)) in &other.kinds {
             self.add(name, *steps, *succeeded);
         }
+    }
+
+    pub fn steps(&self) -> u64 {
+        self.kinds.values().map(|(steps, _)| steps).sum()
+    }
+
+    pub fn succeeded(&self) -> u64 {
+        self.kinds.values().map(|(_, succeeded)| succeeded).sum()
     }
 
     /// The kinds of step that were tried often enough, and have never worked.
