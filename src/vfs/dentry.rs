@@ -268,6 +268,15 @@ impl<F> Dentry<F> {
         unsafe { ARef::from_raw(NonNull::new_unchecked(parent.cast())) }
     }
 
+    /// The directory that it is in now, without a reference: it can be read as long as the RCU read lock is held.
+    pub(super) fn parent_under<'a>(&'a self, _rcu: &'a rcu::Guard) -> &'a Self {
+        // SAFETY: The dentry is valid by the type invariant, or can be read under the same lock.
+        let parent = unsafe { (&raw const (*self.as_ptr()).d_parent).read_volatile() };
+        // SAFETY: It was the parent after the critical section had begun, and dentries are freed only when that
+        // has ended.
+        unsafe { Self::from_raw(parent) }
+    }
+
     /// A number that is another one after each move to another name or directory (C: `d_seq`).
     pub(crate) fn sequence(&self) -> u32 {
         // SAFETY: The dentry is valid by the type invariant; the number is made to be read at any time.
@@ -281,13 +290,12 @@ impl<F: FileSystem> Dentry<F> {
     /// Looks at the directory that it is in now, without a reference. What `look` does must not sleep. `None` if
     /// the directory is just going away.
     pub(crate) fn peek_parent<R>(&self, look: impl FnOnce(&Inode<F>) -> R) -> Option<R> {
-        let _rcu = rcu::read_lock();
-        // SAFETY: The dentry is valid by the type invariant.
-        let parent = unsafe { (&raw const (*self.as_ptr()).d_parent).read_volatile() };
-        // SAFETY: It was the parent after the critical section had begun, and dentries are freed only when that
-        // has ended.
-        let inode = unsafe { (&raw const (*parent).d_inode).read_volatile() };
-        // SAFETY: The same goes for inodes, with all that walkers in RCU mode look at.
+        let rcu = rcu::read_lock();
+        let parent = self.parent_under(&rcu);
+        // SAFETY: The parent can be read under the lock.
+        let inode = unsafe { (&raw const (*parent.as_ptr()).d_inode).read_volatile() };
+        // SAFETY: Inodes are freed only after a grace period, like dentries, with all that walkers in RCU mode
+        // look at.
         (!inode.is_null()).then(|| look(unsafe { Inode::from_raw(inode) }))
     }
 }

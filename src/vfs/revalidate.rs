@@ -9,7 +9,10 @@
 //! [`include/linux/namei.h`](srctree/include/linux/namei.h).
 
 use core::mem::MaybeUninit;
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::rcu, //
+};
 
 use super::{
     dentry::Dentry,
@@ -126,12 +129,10 @@ impl Dentry<AnyFs> {
         let Some(callback) = (unsafe { (*(*self.as_ptr()).d_op).d_revalidate }) else {
             return Ok(true);
         };
-        let held;
-        let parent: &Self = if question.is_rcu() {
-            // SAFETY: Under RCU a dentry and its parent can be read, whichever that is by now.
-            unsafe {
-                Self::from_raw(core::ptr::addr_of!((*self.as_ptr()).d_parent).read_volatile())
-            }
+        let (rcu, held);
+        let parent = if question.is_rcu() {
+            rcu = rcu::read_lock();
+            self.parent_under(&rcu)
         } else {
             held = self.parent();
             &held

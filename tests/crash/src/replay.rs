@@ -17,6 +17,7 @@ use rovl_kit::dm::Mapped;
 use rovl_kit::kmod;
 use rovl_kit::ktap::Passed;
 use rovl_kit::mounts;
+use rovl_kit::mounts::Held;
 use rovl_kit::mounts::Overlay;
 use rovl_kit::random::Random;
 use rovl_kit::snapshot::Snapshot;
@@ -145,6 +146,11 @@ impl Places {
         self.overlay()?.mount(&self.point)
     }
 
+    /// What is mounted, to be taken down before the device under it.
+    fn held(&self) -> Held {
+        Held::at(&[&self.point, &self.disk])
+    }
+
     fn unmount(&self) -> Result<()> {
         mounts::unmount(&self.point)?;
         mounts::unmount(&self.disk)
@@ -163,6 +169,7 @@ impl Places {
         let arguments = format!("{} {}", disk.path().display(), log.path().display());
         let sectors = dm::sectors(disk.path())?;
         let device = Mapped::new("crash", sectors, "log-writes", &arguments)?;
+        let _mounts = self.held();
         self.mount(device.path())?;
         let mark = |number: usize| device.message(&format!("mark {number}"));
         // Up to here the overlay's own directories may be missing.
@@ -230,6 +237,7 @@ impl Places {
     /// Mounts what the power cut left.
     fn look(&self, cut: &File, history: &History, mark: Option<usize>) -> Result<()> {
         let device = Loop::new(cut)?;
+        let _mounts = self.held();
         mounts::mount(&device.path().to_string_lossy(), &self.disk, &self.kind, "")
             .context("the filesystem of the upper layer")?;
         if !self.disk.join("work").exists() {

@@ -25,6 +25,17 @@ pub enum Outcome {
     Skipped(String),
 }
 
+impl Outcome {
+    /// Of a test that ran to its end.
+    pub fn of(has_passed: bool) -> Self {
+        if has_passed {
+            Outcome::Passed
+        } else {
+            Outcome::Failed
+        }
+    }
+}
+
 /// What there is to tell of one test.
 pub struct Report {
     pub outcome: Outcome,

@@ -77,6 +77,26 @@ pub fn detach(target: &Path) -> Result<()> {
         .with_context(|| format!("detach {}", target.display()))
 }
 
+/// Mounts that are taken down when this goes away, whatever has happened: until then nobody can free the device
+/// under them.
+pub struct Held(Vec<PathBuf>);
+
+impl Held {
+    /// Of those that are or will be at these places; each comes before what it lies on.
+    pub fn at(places: &[&Path]) -> Self {
+        Held(places.iter().map(|place| place.to_path_buf()).collect())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        for place in &self.0 {
+            // Where all went well, nothing is mounted any more.
+            let _ = detach(place);
+        }
+    }
+}
+
 /// The guest's disk of this name, if it has one.
 pub fn disk(name: &str) -> Option<PathBuf> {
     let path = Path::new("/dev/disk/rovl").join(name);

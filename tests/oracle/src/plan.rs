@@ -181,13 +181,8 @@ pub fn run(args: &Args, choices: &mut Choices, sides: &Sides) -> anyhow::Result<
             let name = names.get(index).cloned().unwrap_or_default();
             let report = report.with_context(|| name.clone())?;
             total.merge(&report.tally);
-            let outcome = if report.has_failed {
-                Outcome::Failed
-            } else {
-                Outcome::Passed
-            };
             let report = ktap::Report {
-                outcome,
+                outcome: Outcome::of(!report.has_failed),
                 diagnostics: report.lines,
                 duration: report.time,
             };
@@ -198,10 +193,7 @@ pub fn run(args: &Args, choices: &mut Choices, sides: &Sides) -> anyhow::Result<
     let time = begun.elapsed();
     let idle: Vec<_> = total.idle().map(str::to_owned).collect();
     let report = ktap::Report {
-        outcome: match idle.is_empty() {
-            true => Outcome::Passed,
-            false => Outcome::Failed,
-        },
+        outcome: Outcome::of(idle.is_empty()),
         diagnostics: idle,
         duration: Duration::ZERO,
     };

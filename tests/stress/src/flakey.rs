@@ -22,6 +22,7 @@ use rovl_kit::dm::Mapped;
 use rovl_kit::kmod;
 use rovl_kit::ktap::Passed;
 use rovl_kit::mounts;
+use rovl_kit::mounts::Held;
 use rovl_kit::mounts::Overlay;
 use rovl_kit::random::Random;
 
@@ -110,6 +111,8 @@ fn fail_and_recover(place: &Place, load: Load) -> Result<(u64, u64)> {
 
 /// The disk with the upper layer, and the overlay.
 struct Place {
+    /// Goes before the device under it.
+    _mounts: Held,
     device: Mapped,
     /// What the device is told to take all writes, and to refuse them.
     good: String,
@@ -126,15 +129,17 @@ impl Place {
     fn new(fs_type: &str, real: &Path, kind: &str) -> Result<Self> {
         let base = Path::new(mounts::BASE);
         let disk = base.join("flakey");
+        let point = base.join("mnt");
         let good = format!("{} 0 3600 0", real.display());
         Ok(Place {
+            _mounts: Held::at(&[&point, &disk]),
             device: Mapped::new("flakey", dm::sectors(real)?, "flakey", &good)?,
             good,
             bad: format!("{} 0 0 3600 1 error_writes", real.display()),
             kind: kind.to_owned(),
             lower: base.join("lower"),
             work: disk.join("flakey-work"),
-            point: base.join("mnt"),
+            point,
             fs_type: fs_type.to_owned(),
             disk,
         })

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use rustix::fs::inotify;
 use rustix::fs::FlockOperation;
+use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::mount::mount;
@@ -29,6 +30,8 @@ pub const TESTS: &[Test] = &[
     Test::new("open_set_flags", "F2", set_flags),
     Test::new("open_set_flags_and_close", "F2 F6 F8", set_flags_and_close)
         .rovl_only("overlayfs fails with EINVAL"),
+    Test::new("open_closed_unused", "F2 F8", closed_unused)
+        .rovl_only("overlayfs opens the file in upper"),
     Test::new("open_locks", "F10", locks),
     Test::new("open_ioctl", "F10", ioctl),
     Test::new("open_fadvise_and_readahead", "F8", fadvise),
@@ -143,6 +146,24 @@ fn set_flags_and_close(fx: &Fixture) -> Result {
     check::errno("read", result, Errno::INVAL)?;
     rustix::fs::fsync(&fd)?;
     Ok(rawsys::close(fd)?)
+}
+
+/// A descriptor that was not used since its file was copied up opens nothing when it is closed.
+fn closed_unused(fx: &Fixture) -> Result {
+    let (upper, lower) = (fx.layer("upper")?, fx.layer("lower")?);
+    lower.file("f", "data")?;
+    let path = fx.upper(&upper, &[&lower])?.join("f");
+    let (unused, used) = (sys::open_read(&path)?, sys::open_read(&path)?);
+    rustix::fs::chmod(&path, Mode::RUSR)?;
+    let copy = watch(upper.join("f"))?;
+    rawsys::close(unused)?;
+    let none = inotify::ReadFlags::empty();
+    check::equal("of the copy", events(&copy)?, none)?;
+    rustix::io::read(&used, &mut [0; 1])?;
+    rawsys::close(used)?;
+    let all =
+        inotify::ReadFlags::OPEN | inotify::ReadFlags::ACCESS | inotify::ReadFlags::CLOSE_NOWRITE;
+    check::equal("of the copy, once it was read", events(&copy)?, all)
 }
 
 fn locks(fx: &Fixture) -> Result {
