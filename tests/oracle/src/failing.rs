@@ -21,6 +21,7 @@ use crate::scan;
 use crate::scan::Entry;
 use crate::script::Script;
 use crate::side::Side;
+use crate::step::Ask;
 use crate::step::Queue;
 use crate::step::Step;
 use crate::sys::SysResult;
@@ -38,6 +39,40 @@ struct Run<'a> {
     /// How many steps were told that there is no memory.
     refused: u64,
 }
+
+/// What a step may be told. Scripts are told all of it where nothing fails too, but for want of memory, which the
+/// kernel has several names for. Anything else means that something was broken, or taken for broken.
+const MAY_BE_TOLD: &[Errno] = &[
+    Errno::NOMEM,
+    Errno::NFILE,
+    Errno::AGAIN,
+    Errno::ACCESS,
+    Errno::BADF,
+    Errno::BUSY,
+    Errno::EXIST,
+    Errno::FAULT,
+    Errno::FBIG,
+    Errno::INVAL,
+    Errno::ISDIR,
+    Errno::LOOP,
+    Errno::NAMETOOLONG,
+    Errno::NODATA,
+    Errno::NODEV,
+    Errno::NOENT,
+    Errno::NOSPC,
+    Errno::NOTDIR,
+    Errno::NOTEMPTY,
+    Errno::NOTTY,
+    Errno::NXIO,
+    Errno::OPNOTSUPP,
+    Errno::OVERFLOW,
+    Errno::PERM,
+    Errno::RANGE,
+    Errno::ROFS,
+    Errno::SPIPE,
+    Errno::TXTBSY,
+    Errno::XDEV,
+];
 
 /// What is wrong, in lines.
 type Verdict = Result<(), Vec<String>>;
@@ -93,6 +128,9 @@ fn script(seed: u64, choices: &Choices) -> Script {
             Step::Queued {
                 by: Queue::Uring,
                 ..
+            } | Step::Queued {
+                ask: Ask::Allocate(_),
+                ..
             }
         )
     };
@@ -136,9 +174,10 @@ impl Run<'_> {
             drop(failing);
             self.tally.count(step, &outcome);
             self.refused += u64::from(outcome.result == Err(Errno::NOMEM));
-            // Nothing that lasts is wrong for want of memory.
-            if let Err(error @ (Errno::STALE | Errno::UCLEAN)) = outcome.result {
-                return Ok(Err(vec![format!("{step:?}: {error:?}")]));
+            if let Err(error) = outcome.result {
+                if !MAY_BE_TOLD.contains(&error) {
+                    return Ok(Err(vec![format!("{step:?}: {error:?}")]));
+                }
             }
         }
         session.close();

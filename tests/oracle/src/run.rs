@@ -124,18 +124,14 @@ impl Tally {
         self.kinds.values().map(|(_, succeeded)| succeeded).sum()
     }
 
-    /// The kinds of step that were tried often enough, and have never worked.
-    pub fn idle(&self) -> impl Iterator<Item = &str> {
-        // An overlay itself is never frozen, its upper layer is.
-        let idle = |(name, (steps, succeeded)): &(&String, &(u64, u64))| {
-            *steps >= OFTEN && *succeeded == 0 && **name != "Freeze"
+    /// The kinds of step that were tried so many times, and have never worked.
+    pub fn idle(&self, often: u64) -> impl Iterator<Item = &str> {
+        let idle = move |(_, (steps, succeeded)): &(&String, &(u64, u64))| {
+            *steps >= often && *succeeded == 0
         };
         self.kinds.iter().filter(idle).map(|(name, _)| &**name)
     }
 }
-
-/// A kind of step that is tried that often should work at least once.
-const OFTEN: u64 = 60;
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
