@@ -166,14 +166,12 @@ impl InodeOps for Directory {
             let _creds = dir.superblock().data().as_mounter();
             lookup::lookup(dir.superblock(), dir.node(), name.name())?
         };
-        let Some(found) = found else {
-            return name.splice(None, Wish::NONE);
-        };
         if found.is_named_in_upper {
             name.mark();
         }
-        let wish = revalidate::wish(found.inode.node());
-        name.splice(Some(found.inode), wish)
+        let inode = found.inode.as_deref();
+        let wish = inode.map_or(Wish::NONE, |inode| revalidate::wish(inode.node()));
+        name.splice(found.inode, wish)
     }
 
     fn create(idmap: &Idmap, name: NewName<'_, Overlay>, object: NewObject<'_>) -> Result {

@@ -77,7 +77,7 @@ use crate::{
 /// # Errors
 ///
 /// `EPERM` for what would be a whiteout, `EROFS`, `ESTALE` if upper has something else under the name than
-/// it had before, and what upper's filesystem says.
+/// when it was looked up, and what upper's filesystem says.
 pub(crate) fn create(
     inode: PreparedInode<Overlay>,
     name: NewName<'_, Overlay>,
@@ -96,7 +96,7 @@ pub(crate) fn create(
     let inode = {
         let _as_creator = Override::enter(&creator);
         let source = Source::New(NewObject { kind, mode });
-        make(directory, name.name(), &source, inode)?
+        make(directory, &name, &source, inode)?
     };
     attr::refresh(directory);
     listing::added(directory, name.name(), &inode);
@@ -109,7 +109,7 @@ pub(crate) fn create(
 /// Makes what `source` says, as `name` in `directory`, and returns the inode that stands for it.
 fn make(
     directory: &Inode<Overlay>,
-    name: &[u8],
+    name: &NewName<'_, Overlay>,
     source: &Source<'_>,
     inode: PreparedInode<Overlay>,
 ) -> Result<ARef<Inode<Overlay>>> {
@@ -136,7 +136,7 @@ pub(crate) fn link(old: &Dentry<Overlay>, name: NewName<'_, Overlay>) -> Result 
     let _names = inode.node().lock_interruptible()?;
     {
         let edit = Edit::begin(name.superblock().data())?;
-        let place = Place::new(&edit, directory, name.name())?;
+        let place = Place::new(&edit, directory, &name)?;
         if inode.node().origin().is_some() {
             impure::mark(&edit, directory.node())?;
         }
@@ -252,21 +252,30 @@ struct Place<'a> {
     dir: &'a Inode<Overlay>,
     upper_dir: &'a Dentry<AnyFs>,
     name: &'a [u8],
+    /// Whether upper had a whiteout there when the name was looked up.
+    is_covered: bool,
 }
 
 impl<'a> Place<'a> {
-    fn new(edit: &'a Edit<'a>, dir: &'a Inode<Overlay>, name: &'a [u8]) -> Result<Self> {
+    fn new(
+        edit: &'a Edit<'a>,
+        dir: &'a Inode<Overlay>,
+        name: &NewName<'a, Overlay>,
+    ) -> Result<Self> {
         Ok(Self {
             edit,
             dir,
             upper_dir: edit.writable.upper(dir.node())?,
-            name,
+            name: name.name(),
+            is_covered: name.is_marked(),
         })
     }
 
     /// Puts `source` there, and returns what is there then.
     fn put(&self, source: &Source<'_>) -> Result<ARef<Dentry<AnyFs>>> {
         match self.edit.access.start_creating(self.upper_dir, self.name)? {
+            // What lower layers have there would come back into view.
+            Name::Free(_) if self.is_covered => Err(ESTALE),
             Name::Free(name) => self.put_to_free(name, source),
             Name::Taken(taken) => {
                 let taken = taken.keep();
@@ -300,7 +309,7 @@ impl<'a> Place<'a> {
 
     /// Puts `source` in the place of `found`, which has to be a whiteout. (C: `ovl_create_over_whiteout`.)
     fn put_over(&self, found: &Dentry<AnyFs>, source: &Source<'_>) -> Result<ARef<Dentry<AnyFs>>> {
-        if !self.edit.is_whiteout(found) {
+        if !self.is_covered || !self.edit.is_whiteout(found) {
             // The overlay did not have the name, so it has come to upper by another way.
             return Err(ESTALE);
         }

@@ -62,12 +62,13 @@ use crate::{
 
 /// What a name stands for.
 pub(crate) struct Named {
-    pub(crate) inode: ARef<Inode<Overlay>>,
-    /// Whether upper has the name. The object may be there by other names alone.
+    /// `None` is a name that does not exist.
+    pub(crate) inode: Option<ARef<Inode<Overlay>>>,
+    /// Whether upper has the name, be it for a whiteout. The object may be there by other names alone.
     pub(crate) is_named_in_upper: bool,
 }
 
-/// Looks `name` up in the directory that `parent` is the node of. `None` is a name that does not exist.
+/// Looks `name` up in the directory that `parent` is the node of.
 ///
 /// # Errors
 ///
@@ -79,24 +80,27 @@ pub(crate) fn lookup(
     sb: &SuperBlock<Overlay>,
     parent: &Node,
     name: &[u8],
-) -> Result<Option<Named>> {
+) -> Result<Named> {
     let instance = sb.data();
     if u64::try_from(name.len())? > instance.layers().name_length() {
         return Err(ENAMETOOLONG);
     }
     let finding = search(instance, parent, name)?;
     if finding.top().is_none() {
-        return Ok(None);
+        return Ok(Named {
+            inode: None,
+            is_named_in_upper: finding.is_covered,
+        });
     }
     let lower = finding.lower.as_slice().first();
     let lower = lower.and_then(LowerObject::dentry);
     if let (Some(upper), Some(lower), true) = (&finding.upper, lower, finding.is_directory) {
         origin::mend(instance, parent, upper, lower)?;
     }
-    Ok(Some(Named {
+    Ok(Named {
         is_named_in_upper: finding.upper.is_some(),
-        inode: inode(sb, finding)?,
-    }))
+        inode: Some(inode(sb, finding)?),
+    })
 }
 
 /// The object whose address identifies an inode, so that all names of one file have one inode.

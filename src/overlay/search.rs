@@ -54,6 +54,8 @@ pub(super) struct Finding {
     pub(super) is_directory: bool,
     /// A lower directory says that whiteouts in it may have the form of an attribute.
     pub(super) whiteouts: WhiteoutForm,
+    /// Upper has a whiteout under the name.
+    pub(super) is_covered: bool,
 }
 
 /// Which whiteouts a directory may hold.
@@ -263,6 +265,7 @@ impl Search<'_> {
         let namespace = self.instance.namespace();
         let is_end = part.after.is_empty();
         if xattr::is_whiteout(&path, namespace) {
+            self.finding.is_covered |= place.id == LayerId::Upper;
             self.next = Next::Stop;
             return Ok(Step::default());
         }

@@ -104,6 +104,11 @@ impl<'a, F: FileSystem> NewName<'a, F> {
         Ok(new.freeze())
     }
 
+    /// Whether the dentry was marked ([`Dentry::is_marked`]).
+    pub(crate) fn is_marked(&self) -> bool {
+        self.0.is_marked()
+    }
+
     /// Marks the dentry ([`Dentry::mark`]).
     pub(crate) fn mark(&self) {
         self.0.mark();

@@ -392,23 +392,49 @@ fn taken_name(fx: &Fixture) -> Result {
     lists(upper.path(), &["upper-dir", "upper-file"])
 }
 
-/// The overlay has seen that there is nothing; then somebody puts something there behind its back.
+/// The overlay has seen that there is nothing; then somebody puts something there behind its back, or takes away
+/// the whiteout that was there.
 fn changed_upper(fx: &Fixture) -> Result {
     let (upper, lower) = (fx.layer("upper")?, fx.layer("lower")?);
     upper.file("other", "")?;
+    for n in 0..TYPES.len() {
+        lower
+            .dir(format!("gone{n}"))?
+            .file(format!("gone{n}/in"), "lower")?;
+        upper.whiteout(format!("gone{n}"))?;
+    }
     let ov = fx.upper(&upper, &[&lower])?;
     for (n, stem) in TYPES.into_iter().enumerate() {
+        let stale = |name: &str| {
+            let result = make(stem, ov.join(name), 0o600);
+            check::errno(format_args!("{stem} as {name}"), result, Errno::STALE)
+        };
         let name = format!("new{n}");
         absent(ov.join(&name))?;
         upper.file(&name, "upper")?;
-        let result = make(stem, ov.join(&name), 0o600);
-        check::errno(format_args!("make {stem}"), result, Errno::STALE)?;
+        stale(&name)?;
         content(upper.join(&name), "upper")?;
+
+        let name = format!("covered{n}");
+        absent(ov.join(&name))?;
+        upper.whiteout(&name)?;
+        stale(&name)?;
+
+        let name = format!("gone{n}");
+        absent(ov.join(&name))?;
+        std::fs::remove_file(upper.join(&name))?;
+        stale(&name)?;
+        absent(upper.join(&name))?;
     }
-    absent(ov.join("link"))?;
-    upper.file("link", "upper")?;
-    let result = rustix::fs::link(ov.join("other"), ov.join("link"));
-    check::errno("link", result, Errno::STALE)
+    for name in ["link", "link-covered"] {
+        absent(ov.join(name))?;
+    }
+    upper.file("link", "upper")?.whiteout("link-covered")?;
+    for name in ["link", "link-covered"] {
+        let result = rustix::fs::link(ov.join("other"), ov.join(name));
+        check::errno(name, result, Errno::STALE)?;
+    }
+    Ok(())
 }
 
 fn times_of_directory(fx: &Fixture) -> Result {
