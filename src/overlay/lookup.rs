@@ -76,11 +76,7 @@ pub(crate) struct Named {
 /// another by a metacopy, or by a redirect that is not to be followed; `EINVAL` and `EIO` for one that
 /// says so in a way that means nothing; `ESTALE` if the layers have changed; and what the layers'
 /// filesystems say.
-pub(crate) fn lookup(
-    sb: &SuperBlock<Overlay>,
-    parent: &Node,
-    name: &[u8],
-) -> Result<Named> {
+pub(crate) fn lookup(sb: &SuperBlock<Overlay>, parent: &Node, name: &[u8]) -> Result<Named> {
     let instance = sb.data();
     if u64::try_from(name.len())? > instance.layers().name_length() {
         return Err(ENAMETOOLONG);
