@@ -40,8 +40,8 @@ struct Run<'a> {
     refused: u64,
 }
 
-/// What a step may be told. Scripts are told all of it where nothing fails too, but for want of memory, which the
-/// kernel has several names for. Anything else means that something was broken, or taken for broken.
+/// What a step may be told: that there is no memory, for which the kernel has the first three names, and what is
+/// wrong with the step itself. Anything else means that something was broken, or taken for broken.
 const MAY_BE_TOLD: &[Errno] = &[
     Errno::NOMEM,
     Errno::NFILE,
@@ -121,7 +121,8 @@ pub fn child(first: u64, count: u64, choices: &Choices, sides: &Sides) -> anyhow
 /// The script of the seed, without what this cannot be tried on.
 fn script(seed: u64, choices: &Choices) -> Script {
     let mut script = generate::script(seed, choices);
-    // A ring that could not be told of a request keeps it, and the buffer is gone by then.
+    // A ring that could not be told of a request keeps it, and the buffer is gone by then. Requests to allocate
+    // go by a ring, whatever queue the step names.
     let is_ring = |step: &Step| {
         matches!(
             step,
